@@ -26,9 +26,7 @@ class EmrjobsError(Exception):
     exit_code: ClassVar[int] = 1
     retryable: ClassVar[bool] = False
 
-    def __init__(
-        self, message: str, *, where: str | Path | None = None, details: Sequence[str] = (), fix: str | None = None
-    ) -> None:
+    def __init__(self, message: str, *, where: str | Path | None = None, details: Sequence[str] = (), fix: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.where = str(where) if where is not None else None

@@ -119,7 +119,7 @@ def _plain(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], name: str,
 
 def _scalar(node: yaml.Node) -> Any:
     constructor = yaml.constructor.SafeConstructor()
-    return constructor.construct_object(node)  # type: ignore[no-untyped-call]
+    return constructor.construct_object(node)
 
 
 def validate(
@@ -175,7 +175,8 @@ def _sentence(message: str) -> str:
 
 def _without_tags(loc: Sequence[str | int]) -> KeyPath:
     # pydantic puts the tag of a discriminated union and function names into the location; users did not write those.
-    return tuple(part for part in loc if not (isinstance(part, str) and (part.startswith(("tagged-union", "function-")) or part == "[key]")))
+    tags = ("tagged-union", "function-", "[key]")
+    return tuple(part for part in loc if not (isinstance(part, str) and part.startswith(tags)))
 
 
 def _fields_at(model: type[BaseModel], loc: Sequence[str | int]) -> list[str]:

@@ -1,0 +1,139 @@
+"""What a configuration may say: typed, frozen, unknown keys are errors."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from framework.config.references import is_late
+
+
+class Section(BaseModel):
+    """Base of all sections."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True, hide_input_in_errors=True)
+
+
+def _only_reference(value: str) -> str:
+    if not is_late(value):
+        raise ValueError("a secret must be a reference: ${env:NAME}, ${file:PATH}, ${secretsmanager:NAME#KEY} or ${ssm:NAME}")
+    return value
+
+
+def _reference(value: str) -> str:
+    if not is_late(value):
+        raise ValueError("must be a number, or a reference such as ${local:postgres.port}")
+    return value
+
+
+def _s3_prefix(value: str) -> str:
+    scheme, found, rest = value.partition("://")
+    if not found or scheme not in ("s3", "s3a", "s3n", "hdfs", "file") or not rest:
+        raise ValueError("must be a URI such as s3://bucket/prefix")
+    return value.rstrip("/")
+
+
+Secret = Annotated[str, AfterValidator(_only_reference)]
+Late = Annotated[str, AfterValidator(_reference)]
+Prefix = Annotated[str, AfterValidator(_s3_prefix)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Connection(Section):
+    """One operational system, described once for every engine.
+
+    Attributes:
+        kind: postgresql or mysql.
+        host, port, database, user: as the driver takes them; `${local:...}` in the embedded target.
+        password: a reference, never the text itself.
+        options: driver properties (`sslmode`, ...).
+        max_connections: how many connections one run may hold.
+    """
+
+    kind: Literal["postgresql", "mysql"]
+    host: str
+    port: Port | Late | None = None
+    database: str
+    user: str
+    password: Secret | None = None
+    options: dict[str, str] = {}
+    max_connections: Annotated[int, Field(ge=1, le=64)] = 4
+
+
+class Catalog(Section):
+    """Where table names are resolved.
+
+    Attributes:
+        kind: glue (AWS Glue Data Catalog).
+        warehouse: prefix under which new databases and tables lie.
+    """
+
+    kind: Literal["glue"] = "glue"
+    warehouse: Prefix
+
+
+class Aws(Section):
+    """How AWS is reached. Everything unset: boto3's own rules (profile, role, region).
+
+    Attributes:
+        region: such as eu-west-1.
+        endpoint_url: one URL for every service except S3.
+        s3_endpoint_url: URL of the S3 API.
+        access_key_id, secret_access_key: references.
+    """
+
+    region: str = "us-east-1"
+    endpoint_url: str | None = None
+    s3_endpoint_url: str | None = None
+    access_key_id: Secret | None = None
+    secret_access_key: Secret | None = None
+
+
+class Spark(Section):
+    """Spark on this machine.
+
+    Attributes:
+        driver_memory: heap of the driver, as Spark writes it (2g).
+        cores: threads that run tasks; `*` takes all.
+        warm: keep the driver's JVM between runs.
+        conf: further Spark properties.
+    """
+
+    driver_memory: Annotated[str, Field(pattern=r"^\d+[kmg]$")] = "2g"
+    cores: Annotated[int, Field(ge=1)] | Literal["*"] = "*"
+    warm: bool = True
+    conf: dict[str, str] = {}
+
+
+class Local(Section):
+    """The services of the embedded target.
+
+    Attributes:
+        services: those that a run needs.
+        seed: `module:function` that loads the sample data when it is not there yet.
+    """
+
+    services: list[str] = ["s3", "aws", "postgres"]
+    seed: str | None = None
+
+
+class Settings(Section):
+    """One environment, merged from all its sources.
+
+    Attributes:
+        target: what runs the jobs: embedded (this machine) or emr (inside a step on a cluster).
+        release: EMR release whose versions are meant.
+        state: prefix for run records and logs.
+        paths: names that jobs use in `Path("{name}/...")`.
+    """
+
+    target: Literal["embedded", "emr"] = "embedded"
+    release: str = "emr-7.12.0"
+    state: Prefix
+    paths: dict[str, Prefix] = {}
+    catalog: Catalog
+    aws: Aws = Aws()
+    connections: dict[str, Connection] = {}
+    spark: Spark = Spark()
+    local: Local = Local()

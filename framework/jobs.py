@@ -1,0 +1,413 @@
+"""The job model: what a job declares, and nothing that runs it.
+
+A job names the datasets it reads and the one table it writes; its body is pure. This module imports neither pyspark nor
+boto3, so that listing and planning jobs is fast and works everywhere.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path as FilePath
+from typing import Any, TypeAlias
+
+from framework.errors import JobDefinitionError, ParameterError, nearest
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
+_TABLE = re.compile(r"[A-Za-z0-9_]+\.[A-Za-z0-9_]+\Z")
+_PLACEHOLDER = re.compile(r"\{(\w+)(?::([^{}]+))?\}")
+
+ParamValue: TypeAlias = dt.date | int | str
+Params: TypeAlias = Mapping[str, ParamValue]
+
+PATH_FORMATS = ("parquet", "orc", "avro", "json", "csv")
+TABLE_FORMATS = ("iceberg", "parquet", "orc", "csv", "json")
+MODES = ("append", "overwrite", "overwrite_partitions")
+
+
+class EngineKind(enum.StrEnum):
+    """What executes a job's body."""
+
+    SPARK = "spark"
+    SPARK_SQL = "spark_sql"
+
+
+@dataclass(frozen=True)
+class Param:
+    """A typed parameter of a job.
+
+    Attributes:
+        type: `datetime.date` (written 2013-03-08), `int`, `str` or an `enum.Enum` subclass with string values.
+        default: used when the run does not give the parameter; without one the parameter is required.
+        help: one line for `emrjobs jobs` and `emrjobs plan`.
+    """
+
+    type: type[Any]
+    default: Any = None
+    help: str = ""
+
+    def __post_init__(self) -> None:
+        known = self.type in (dt.date, int, str) or (isinstance(self.type, type) and issubclass(self.type, enum.Enum))
+        if not known:
+            raise JobDefinitionError(
+                f"a parameter's type must be date, int, str or an Enum, not {getattr(self.type, '__name__', self.type)}"
+            )
+        if self.default is not None:
+            object.__setattr__(self, "default", self.parse("default", self.default))
+
+    @property
+    def type_name(self) -> str:
+        """The type as a user writes it: `date`, `int`, `str` or `a|b|c` for an enum."""
+        if issubclass(self.type, enum.Enum):
+            return "|".join(str(member.value) for member in self.type)
+        return str(self.type.__name__)
+
+    def parse(self, name: str, value: Any) -> ParamValue:
+        """Turn what the user gave into a value of the parameter's type.
+
+        Raises:
+            ParameterError: it is not one.
+        """
+        try:
+            return self._convert(value)
+        except (ValueError, TypeError) as exc:
+            example = {"date": " like 2013-03-08", "int": " like 7"}.get(self.type_name, "")
+            raise ParameterError(f"parameter {name}: {str(value)!r} is not {_article(self.type_name)}{example}") from exc
+
+    def _convert(self, value: Any) -> ParamValue:
+        if issubclass(self.type, enum.Enum):
+            raw = value.value if isinstance(value, enum.Enum) else value
+            return str(self.type(raw).value)
+        if self.type is dt.date:
+            if isinstance(value, dt.datetime):
+                return value.date()
+            return value if isinstance(value, dt.date) else dt.date.fromisoformat(str(value).strip())
+        if self.type is int:
+            if isinstance(value, bool):
+                raise ValueError(value)
+            return int(str(value).strip())
+        return str(value)
+
+
+def _article(type_name: str) -> str:
+    if "|" in type_name:
+        return f"one of {type_name.replace('|', ', ')}"
+    return f"{'an' if type_name[0] in 'aeiou' else 'a'} {type_name}"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the catalog, `database.table`.
+
+    As an input, `where` is a predicate over its columns with `{param}` placeholders; partitions that it excludes are not
+    even listed. As an output, the other attributes say how the table is created when it is not there yet and how a run's
+    rows meet the rows that it has.
+
+    Attributes:
+        name: `database.table`.
+        where: predicate of an input.
+        partitioned_by: partition columns of an output, identity transforms.
+        format: `iceberg`, or a Hive-layout format: `parquet`, `orc`, `csv`, `json`.
+        mode: `append`; `overwrite` (the whole table); `overwrite_partitions` (those that the run wrote), the default of
+            a partitioned output. An unpartitioned output defaults to `overwrite`.
+        comment: description kept in the catalog.
+    """
+
+    name: str
+    where: str | None = None
+    partitioned_by: Sequence[str] = ()
+    format: str = "iceberg"
+    mode: str | None = None
+    comment: str | None = None
+
+    def __post_init__(self) -> None:
+        if not _TABLE.match(self.name):
+            raise JobDefinitionError(f"Table({self.name!r}): a table is named database.table")
+        if self.format not in TABLE_FORMATS:
+            raise JobDefinitionError(f"Table({self.name!r}): unknown format {self.format!r}", fix=nearest(self.format, TABLE_FORMATS))
+        if self.mode is not None and self.mode not in MODES:
+            raise JobDefinitionError(f"Table({self.name!r}): unknown mode {self.mode!r}", fix=nearest(self.mode, MODES))
+        if isinstance(self.partitioned_by, str):
+            raise JobDefinitionError(
+                f"Table({self.name!r}): partitioned_by must be a list of columns", fix=f"write [{self.partitioned_by!r}]"
+            )
+        object.__setattr__(self, "partitioned_by", tuple(self.partitioned_by))
+        if self.mode == "overwrite_partitions" and not self.partitioned_by:
+            raise JobDefinitionError(f"Table({self.name!r}): mode overwrite_partitions needs partitioned_by")
+
+    @property
+    def database(self) -> str:
+        return self.name.split(".")[0].lower()
+
+    @property
+    def table(self) -> str:
+        return self.name.split(".")[1].lower()
+
+    @property
+    def write_mode(self) -> str:
+        """The declared mode, or the default that fits the partitioning."""
+        return self.mode or ("overwrite_partitions" if self.partitioned_by else "overwrite")
+
+    def describe(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Path:
+    """Files below an EMRFS-compatible URI: `s3://`, `s3a://`, `s3n://`, `hdfs://`, `file://`.
+
+    Attributes:
+        uri: with `{param}` and `{name}` placeholders, the latter from `paths:` of the configuration.
+        format: parquet, orc, avro, json (one object a line) or csv.
+        schema: columns as in Spark SQL DDL, `origin string, temp double`. Required for json and csv: a schema that is
+            guessed from the data changes with the data.
+        options: reader options of the format (`header`, `sep`, ...).
+    """
+
+    uri: str
+    format: str = "parquet"
+    schema: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.format not in PATH_FORMATS:
+            raise JobDefinitionError(f"Path({self.uri!r}): unknown format {self.format!r}", fix=nearest(self.format, PATH_FORMATS))
+        if self.format in ("json", "csv") and not self.schema:
+            raise JobDefinitionError(
+                f"Path({self.uri!r}): format {self.format} needs a schema", fix="add schema='column type, ...' with Spark SQL types"
+            )
+
+    def describe(self) -> str:
+        return self.uri
+
+
+@dataclass(frozen=True)
+class Jdbc:
+    """A table of an operational database.
+
+    Attributes:
+        connection: an entry of `connections:` in the configuration.
+        table: `table` or `schema.table`.
+        where: predicate in the database's own SQL with `{param}` placeholders; runs in the database.
+        fetch_size: rows a round trip.
+    """
+
+    connection: str
+    table: str
+    where: str | None = None
+    fetch_size: int = 10_000
+
+    def describe(self) -> str:
+        return f"{self.connection}.{self.table}"
+
+
+Dataset: TypeAlias = Table | Path | Jdbc
+
+
+@dataclass(frozen=True)
+class Sql:
+    """The body of a SQL job.
+
+    Attributes:
+        text: the file exactly as it is, header included, so that engines report the user's line numbers. Parameters
+            stand in it as `{name}`; `framework.predicates` turns them into what the engine binds.
+    """
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job as declared, whatever engine executes it.
+
+    Attributes:
+        name: unique in the project.
+        engine: what executes the body.
+        inputs: datasets by the name that the body uses.
+        output: the table it publishes to.
+        params: declared parameters.
+        checks: suite in configs/checks/, without `.yaml`.
+        body: the Python function, or the SQL statement.
+        file: source file, relative to the project; `line` is where the job starts.
+        description: first line of the docstring or of the header.
+    """
+
+    name: str
+    engine: EngineKind
+    inputs: Mapping[str, Dataset]
+    output: Table
+    params: Mapping[str, Param]
+    checks: str | None
+    body: Callable[..., Any] | Sql
+    file: str
+    line: int
+    description: str = ""
+
+    @property
+    def where(self) -> str:
+        """`file:line` for messages."""
+        return f"{self.file}:{self.line}"
+
+    def reads(self) -> list[str]:
+        """Names of the catalog tables it reads, lower case."""
+        return [dataset.name.lower() for dataset in self.inputs.values() if isinstance(dataset, Table)]
+
+    def bind(self, given: Mapping[str, Any]) -> dict[str, ParamValue]:
+        """Check and convert the parameters of one run, defaults filled in.
+
+        Raises:
+            ParameterError: one is unknown, missing or not of its type.
+        """
+        for name in given:
+            if name not in self.params:
+                raise ParameterError(
+                    f"job {self.name} has no parameter {name!r}", where=self.where, fix=nearest(name, self.params, what="parameter")
+                )
+        values: dict[str, ParamValue] = {}
+        for name, param in self.params.items():
+            if name in given and given[name] is not None:
+                values[name] = param.parse(name, given[name])
+            elif param.default is not None:
+                values[name] = param.default
+            else:
+                raise ParameterError(
+                    f"job {self.name} needs the parameter {name} ({param.type_name})",
+                    where=self.where,
+                    fix=f"give it: emrjobs run {self.name} -p {name}=...  (make run JOB={self.name} {name.upper()}=...)",
+                )
+        return values
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the body with plain DataFrames, as a unit test does."""
+        if not callable(self.body):
+            raise TypeError(f"job {self.name} is SQL; run it, or execute its text")
+        return self.body(*args, **kwargs)
+
+
+def job(
+    *,
+    inputs: Mapping[str, Dataset],
+    output: Table,
+    params: Mapping[str, Param | type[Any]] | None = None,
+    checks: str | None = None,
+    name: str | None = None,
+) -> Callable[[Callable[..., Any]], Job]:
+    """Declare a Spark job: the decorated function gets one DataFrame per input and returns the output's rows.
+
+    The function's arguments are the names of `inputs`; a keyword-only argument may name a parameter. What it decorates
+    stays callable with plain DataFrames.
+
+    Raises:
+        JobDefinitionError: names, arguments or placeholders do not fit together.
+    """
+
+    def declare(function: Callable[..., Any]) -> Job:
+        declared = {key: value if isinstance(value, Param) else Param(value) for key, value in (params or {}).items()}
+        doc = inspect.getdoc(function) or ""
+        result = Job(
+            name=name or function.__name__,
+            engine=EngineKind.SPARK,
+            inputs=dict(inputs),
+            output=output,
+            params=declared,
+            checks=checks,
+            body=function,
+            file=function.__code__.co_filename,
+            line=function.__code__.co_firstlineno,
+            description=doc.splitlines()[0] if doc else "",
+        )
+        check_arguments(result, function)
+        return check_declaration(result)
+
+    return declare
+
+
+def check_arguments(declared: Job, function: Callable[..., Any]) -> None:
+    """A Spark function takes exactly its inputs, and parameters by name.
+
+    Raises:
+        JobDefinitionError: it does not.
+    """
+    allowed = {*declared.inputs, *declared.params}
+    taken = inspect.signature(function).parameters
+    for argument, kind in ((item.name, item.kind) for item in taken.values()):
+        if kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL):
+            raise JobDefinitionError(
+                f"job {declared.name}: *args and **kwargs hide what it reads", where=declared.where, fix="name each input"
+            )
+        if argument not in allowed:
+            raise JobDefinitionError(
+                f"job {declared.name}: argument {argument!r} is neither an input nor a parameter",
+                where=declared.where,
+                fix=nearest(argument, allowed),
+            )
+    for missing in declared.inputs.keys() - taken.keys():
+        raise JobDefinitionError(
+            f"job {declared.name}: input {missing!r} is declared and not an argument of the function",
+            where=declared.where,
+            fix=f"add the argument {missing}, or remove the input",
+        )
+
+
+def check_declaration(declared: Job) -> Job:
+    """What holds for jobs of every engine; returns the job.
+
+    Raises:
+        JobDefinitionError: a name is not one, or a placeholder names no parameter.
+    """
+    if not _NAME.match(declared.name):
+        raise JobDefinitionError(
+            f"{declared.name!r} is not a job name", where=declared.where, fix="use a-z, 0-9 and _, at most 63, a letter first"
+        )
+    if declared.output.where:
+        raise JobDefinitionError(f"job {declared.name}: an output has no where", where=declared.where)
+    for input_name, dataset in declared.inputs.items():
+        predicate = getattr(dataset, "where", None)
+        for placeholder in placeholders(predicate or ""):
+            if placeholder not in declared.params:
+                raise JobDefinitionError(
+                    f"job {declared.name}: input {input_name} uses {{{placeholder}}}, which is not a parameter",
+                    where=declared.where,
+                    fix=nearest(placeholder, declared.params, what="parameter")
+                    if declared.params
+                    else f"add params={{'{placeholder}': Param(...)}}",
+                )
+    return declared
+
+
+def placeholders(text: str) -> list[str]:
+    """Names in `{braces}`, in order."""
+    return [match[1] for match in _PLACEHOLDER.finditer(text)]
+
+
+def fill(text: str, values: Mapping[str, object], *, what: str, where: str | None = None) -> str:
+    """A path with its placeholders filled in; dates as 2013-03-08, or as `{date:%Y/%m/%d}` says.
+
+    Raises:
+        ParameterError: a placeholder has no value.
+    """
+
+    def one(match: re.Match[str]) -> str:
+        if match[1] not in values:
+            raise ParameterError(
+                f"{what}: {{{match[1]}}} is neither a parameter of the job nor an entry of `paths:` in the configuration",
+                where=where,
+                fix=nearest(match[1], values, what="such name"),
+            )
+        try:
+            return format(values[match[1]], match[2] or "")
+        except ValueError as exc:
+            raise ParameterError(f"{what}: {match[0]} is not a format for {values[match[1]]!r}", where=where) from exc
+
+    return _PLACEHOLDER.sub(one, text)
+
+
+def relocate(declared: Job, file: FilePath, root: FilePath) -> Job:
+    """The job with its file relative to the project, as messages and records show it."""
+    own = FilePath(declared.file)
+    shown = own.relative_to(root) if own.is_relative_to(root) else file.relative_to(root)
+    return replace(declared, file=str(shown))

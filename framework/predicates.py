@@ -1,0 +1,80 @@
+"""Parameters inside SQL text: typed literals and markers, never pasted strings."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable
+
+from framework.errors import JobDefinitionError, ParameterError
+from framework.jobs import Params, ParamValue
+
+# One SQL token of interest: a quoted string or identifier, a comment, or a {placeholder}. Doubled quotes inside a string
+# read as two strings side by side, which is all the same here.
+_TOKEN = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|--[^\n]*|/\*.*?\*/|\{(?P<name>\w+)\}", re.DOTALL)
+
+# These read a backslash inside a string as an escape.
+_BACKSLASH_DIALECTS = {"spark", "mysql"}
+
+
+def literal(value: ParamValue, dialect: str) -> str:
+    """A parameter's value as a literal of the dialect (`postgres`, `mysql`, `trino`, `spark`)."""
+    if isinstance(value, dt.date):
+        return f"DATE '{value.isoformat()}'"
+    if isinstance(value, int):
+        return str(value) if value >= 0 else f"({value})"
+    if "\x00" in value:
+        raise ParameterError("a parameter must not contain a zero byte")
+    if dialect in _BACKSLASH_DIALECTS:
+        value = value.replace("\\", "\\\\")
+        return "'" + (value.replace("'", "\\'") if dialect == "spark" else value.replace("'", "''")) + "'"
+    return "'" + value.replace("'", "''") + "'"
+
+
+def spans(sql: str, *, where: str) -> list[tuple[int, int, str]]:
+    """(start, end, name) of each `{name}` in SQL text.
+
+    Raises:
+        JobDefinitionError: a placeholder stands inside quotes, where it would be part of a string.
+    """
+    found = []
+    for match in _TOKEN.finditer(sql):
+        if match["name"]:
+            found.append((match.start(), match.end(), match["name"]))
+        elif match[0][0] in "'\"`" and (inner := re.search(r"\{\w+\}", match[0])):
+            at = f"{where}:{sql.count(chr(10), 0, match.start()) + 1}" if where.endswith(".sql") else where
+            raise JobDefinitionError(
+                f"the placeholder {inner[0]} stands inside quotes: {match[0]}",
+                where=at,
+                fix="remove the quotes: parameters are typed, a str becomes a string",
+            )
+    return found
+
+
+def render(sql: str, params: Params, dialect: str, *, where: str) -> str:
+    """SQL text with each `{name}` as a literal of the dialect.
+
+    Raises:
+        JobDefinitionError: a placeholder stands inside quotes.
+        ParameterError: a placeholder names no parameter.
+    """
+
+    def one(name: str) -> str:
+        if name not in params:
+            raise ParameterError(f"{{{name}}} is not a parameter of the job", where=where)
+        return literal(params[name], dialect)
+
+    return _replace(sql, one, where)
+
+
+def markers(sql: str, *, where: str) -> str:
+    """SQL text with each `{name}` as the named parameter marker `:name`, for engines that bind."""
+    return _replace(sql, lambda name: f":{name}", where)
+
+
+def _replace(sql: str, one: Callable[[str], str], where: str) -> str:
+    parts, position = [], 0
+    for start, end, name in spans(sql, where=where):
+        parts += [sql[position:start], one(name)]
+        position = end
+    return "".join([*parts, sql[position:]])

@@ -1,0 +1,225 @@
+"""SQL jobs: one .sql file with a YAML header, whose inputs are read off the parsed statement.
+
+    /*
+    description: Rank carriers by their share of delayed flights
+    engine: spark
+    output: marts.carrier_scorecard
+    format: parquet
+    */
+    SELECT ...
+
+Parsing costs more than everything else that listing jobs does, so what it found is kept by the file's hash.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import enum
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from typing import Any
+
+from framework import predicates
+from framework.config import document
+from framework.errors import JobDefinitionError, nearest
+from framework.jobs import MODES, TABLE_FORMATS, EngineKind, Job, Param, Sql, Table, check_declaration
+
+_HEADER = re.compile(r"\s*/\*(?P<yaml>.*?)\*/", re.DOTALL)
+_ENGINES = {"spark": EngineKind.SPARK_SQL}
+_TYPES: Mapping[str, type[Any]] = {"date": dt.date, "int": int, "str": str}
+_KEYS = ("name", "description", "engine", "output", "partitioned_by", "format", "mode", "comment", "params", "checks", "where")
+_CACHE_VERSION = 2
+
+
+def load(file: FilePath, root: FilePath, cache: FilePath | None = None) -> Job:
+    """The job that a .sql file declares.
+
+    Args:
+        root: the project, for relative names in messages.
+        cache: folder where the parsed statement is remembered.
+
+    Raises:
+        JobDefinitionError: header or statement is wrong; with file and line.
+    """
+    shown = str(file.relative_to(root))
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise JobDefinitionError(f"cannot be read: {exc}", where=shown) from exc
+    match = _HEADER.match(text)
+    if not match:
+        raise JobDefinitionError(
+            "a SQL job starts with a header",
+            where=f"{shown}:1",
+            fix="begin the file with /* engine: spark, output: db.table */, one key a line",
+        )
+    first_line = text.count("\n", 0, match.start("yaml")) + 1
+    header = document.parse(match["yaml"], name=shown, first_line=first_line, error=JobDefinitionError)
+    declared = _declare(header, file.stem, shown)
+    for start, _, name in predicates.spans(text, where=shown):
+        if name not in declared["params"]:
+            raise JobDefinitionError(
+                f"{{{name}}} is not a parameter of the job",
+                where=f"{shown}:{text.count(chr(10), 0, start) + 1}",
+                fix=nearest(name, declared["params"], what="parameter")
+                if declared["params"]
+                else f"add `params: {{{name}: str}}` to the header",
+            )
+    body = Sql(text)
+    tables = _tables(text, "spark", shown, cache)
+    filters = _filters(header, tables)
+    return check_declaration(
+        Job(
+            name=declared["name"],
+            engine=declared["engine"],
+            inputs={name: Table(name, where=filters.get(name)) for name in tables},
+            output=declared["output"],
+            params=declared["params"],
+            checks=declared["checks"],
+            body=body,
+            file=shown,
+            line=text.count("\n", 0, match.end()) + 1,
+            description=declared["description"],
+        )
+    )
+
+
+def _declare(header: document.Document, stem: str, shown: str) -> dict[str, Any]:
+    data = header.data
+    for key in data:
+        if key not in _KEYS:
+            raise JobDefinitionError(f"{key}: unknown key of a SQL job's header", where=header.where((key,)), fix=nearest(key, _KEYS))
+    for key in ("engine", "output"):
+        if key not in data:
+            raise JobDefinitionError(f"the header has no {key}", where=header.where() + ":1", fix=f"add `{key}: ...`")
+    for key in ("name", "description", "engine", "output", "format", "mode", "comment", "checks"):
+        if key in data and not isinstance(data[key], str):
+            raise JobDefinitionError(f"{key}: must be a text", where=header.where((key,)))
+    if data["engine"] not in _ENGINES:
+        raise JobDefinitionError(
+            f"engine: unknown engine {data['engine']!r}", where=header.where(("engine",)), fix=nearest(data["engine"], _ENGINES)
+        )
+    for key, known in (("format", TABLE_FORMATS), ("mode", MODES)):
+        if key in data and data[key] not in known:
+            raise JobDefinitionError(f"{key}: unknown {key} {data[key]!r}", where=header.where((key,)), fix=nearest(data[key], known))
+    columns = data.get("partitioned_by", [])
+    if not isinstance(columns, list) or not all(isinstance(column, str) for column in columns):
+        raise JobDefinitionError("partitioned_by: must be a list of columns", where=header.where(("partitioned_by",)))
+    try:
+        output = Table(data["output"], None, columns, data.get("format", "iceberg"), data.get("mode"), data.get("comment"))
+    except JobDefinitionError as exc:
+        raise JobDefinitionError(f"output: {exc.message}", where=header.where(("output",)), fix=exc.fix) from exc
+    return {
+        "name": data.get("name", stem),
+        "engine": _ENGINES[data["engine"]],
+        "output": output,
+        "params": _params(header),
+        "checks": data.get("checks"),
+        "description": data.get("description", ""),
+    }
+
+
+def _params(header: document.Document) -> dict[str, Param]:
+    given = header.data.get("params") or {}
+    if not isinstance(given, dict):
+        raise JobDefinitionError("params: must be `name: type` pairs", where=header.where(("params",)))
+    params = {}
+    for name, spec in given.items():
+        where = header.where(("params", name))
+        fields = {"type": spec} if isinstance(spec, str) else spec
+        if not isinstance(fields, dict) or "type" not in fields or not fields.keys() <= {"type", "default", "help"}:
+            raise JobDefinitionError(f"params.{name}: must be a type, or {{type: ..., default: ..., help: ...}}", where=where)
+        kind = fields["type"]
+        if isinstance(kind, list) and kind and all(isinstance(value, str) for value in kind):
+            resolved: type[Any] = _choice(name, kind)
+        elif isinstance(kind, str) and kind in _TYPES:
+            resolved = _TYPES[kind]
+        else:
+            raise JobDefinitionError(f"params.{name}: type must be date, int, str or a list of allowed values", where=where)
+        try:
+            params[name] = Param(resolved, fields.get("default"), str(fields.get("help", "")))
+        except Exception as exc:
+            raise JobDefinitionError(f"params.{name}: {getattr(exc, 'message', exc)}", where=where) from exc
+    return params
+
+
+def _choice(name: str, values: list[str]) -> type[Any]:
+    members = [(f"value_{index}", value) for index, value in enumerate(values)]
+    return enum.Enum(name, members, type=str)  # type: ignore[return-value]
+
+
+def _filters(header: document.Document, tables: list[str]) -> dict[str, str]:
+    given = header.data.get("where") or {}
+    if not isinstance(given, dict) or not all(isinstance(value, str) for value in given.values()):
+        raise JobDefinitionError("where: must be `db.table: predicate` pairs", where=header.where(("where",)))
+    for table in given:
+        if table.lower() not in tables:
+            raise JobDefinitionError(
+                f"where: the statement does not read {table}", where=header.where(("where", table)), fix=nearest(table, tables)
+            )
+    return {table.lower(): predicate for table, predicate in given.items()}
+
+
+def _tables(text: str, dialect: str, shown: str, cache: FilePath | None) -> list[str]:
+    """Catalog tables that the statement reads, lower case, sorted."""
+    digest = hashlib.sha256(f"{_CACHE_VERSION}\0{dialect}\0{shown}\0{text}".encode()).hexdigest()[:32]
+    remembered = cache / f"sql-{digest}.json" if cache else None
+    if remembered:
+        try:
+            return list(json.loads(remembered.read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            pass
+    tables = parse_tables(predicates.markers(text, where=shown), dialect, shown)
+    if remembered:
+        try:
+            remembered.parent.mkdir(parents=True, exist_ok=True)
+            remembered.write_text(json.dumps(tables), encoding="utf-8")
+        except OSError:  # a read-only checkout: parse again next time
+            pass
+    return tables
+
+
+def parse_tables(sql: str, dialect: str, shown: str) -> list[str]:
+    """Catalog tables that one query reads, lower case, sorted; the names of its own CTEs are not tables.
+
+    Raises:
+        JobDefinitionError: it is not one query, does not parse, or names a table without its database.
+    """
+    import sqlglot
+    from sqlglot import exp
+    from sqlglot.errors import ParseError, TokenError
+    from sqlglot.optimizer.scope import traverse_scope
+
+    try:
+        statements = [statement for statement in sqlglot.parse(sql, read=dialect) if statement is not None]
+    except ParseError as exc:
+        first = exc.errors[0] if exc.errors else {}
+        line, column = first.get("line"), first.get("col")
+        where = f"{shown}:{line}" if line else shown
+        details = []
+        if line and column:
+            source = sql.splitlines()[line - 1]
+            details = [source, " " * (column - 1) + "^"]
+        raise JobDefinitionError(f"does not parse as {dialect} SQL: {first.get('description', exc)}", where=where, details=details) from exc
+    except (TokenError, RecursionError) as exc:
+        raise JobDefinitionError(f"does not parse as {dialect} SQL: {str(exc).splitlines()[0]}", where=shown) from exc
+    if len(statements) != 1:
+        raise JobDefinitionError(f"a SQL job is one statement, this file has {len(statements)}", where=shown, fix="make one file of each")
+    query = statements[0]
+    if not isinstance(query, exp.Query):
+        raise JobDefinitionError(
+            f"a SQL job is a query, this is {query.key.upper()}",
+            where=shown,
+            fix="write only the SELECT; the framework writes and publishes its rows",
+        )
+    found = set()
+    for scope in traverse_scope(query):
+        for source in scope.sources.values():
+            if isinstance(source, exp.Table) and source.name:
+                if not source.db:
+                    raise JobDefinitionError(f"table {source.name} has no database", where=shown, fix=f"write database.{source.name}")
+                found.add(f"{source.db}.{source.name}".lower())
+    return sorted(found)
