@@ -1,0 +1,95 @@
+"""AWS clients of one environment: made once, from settings, with the credentials resolved when first needed."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from framework.config import model
+from framework.config.references import Resolver
+from framework.errors import AccessRefused, EmrjobsError, MissingExtra, ServiceUnavailable
+
+
+class Aws:
+    """boto3 clients for `settings.aws`; safe to share between threads.
+
+    Args:
+        settings: region, endpoints and references to credentials.
+        resolver: turns the references into values.
+    """
+
+    def __init__(self, settings: model.Aws, resolver: Resolver) -> None:
+        self.settings = settings
+        self._resolver = resolver
+        self._clients: dict[str, Any] = {}
+        self._session: Any = None
+        self._lock = threading.Lock()
+
+    @property
+    def region(self) -> str:
+        return self.settings.region
+
+    def endpoint(self, service: str) -> str | None:
+        """URL of a service where the environment names one; None for AWS itself."""
+        url = self.settings.s3_endpoint_url if service == "s3" else self.settings.endpoint_url
+        key = "aws.s3_endpoint_url" if service == "s3" else "aws.endpoint_url"
+        return self._resolver.text(url, key=key) if url else None
+
+    def credentials(self) -> tuple[str, str] | None:
+        """(access key id, secret access key) where the environment gives them; None for boto3's own chain."""
+        if not self.settings.access_key_id or not self.settings.secret_access_key:
+            return None
+        key_id = self._resolver.text(self.settings.access_key_id, key="aws.access_key_id")
+        return key_id, self._resolver.hide(self._resolver.text(self.settings.secret_access_key, key="aws.secret_access_key"))
+
+    def client(self, service: str) -> Any:
+        """A boto3 client; made on first use.
+
+        Raises:
+            MissingExtra: boto3 is not installed.
+        """
+        with self._lock:
+            if service not in self._clients:
+                self._clients[service] = self._make(service)
+            return self._clients[service]
+
+    def _make(self, service: str) -> Any:
+        try:
+            import boto3
+            from botocore.config import Config
+        except ImportError as exc:
+            raise MissingExtra("boto3 is not installed", fix="pip install 'emrjobs[spark]'") from exc
+        if self._session is None:
+            key_id, secret = self.credentials() or (None, None)
+            self._session = boto3.Session(aws_access_key_id=key_id, aws_secret_access_key=secret, region_name=self.region)
+        endpoint = self.endpoint(service)
+        config = Config(
+            retries={"mode": "standard", "total_max_attempts": 6},
+            max_pool_connections=32,
+            s3={"addressing_style": "path"} if endpoint else None,
+        )
+        return self._session.client(service, endpoint_url=endpoint, config=config)
+
+
+def explain(exc: Exception, doing: str) -> EmrjobsError:
+    """botocore's exception as one of ours; `doing` completes "could not ..."."""
+    from botocore.exceptions import ClientError, NoCredentialsError
+
+    if isinstance(exc, ClientError):
+        code = exc.response.get("Error", {}).get("Code", "error")
+        message = exc.response.get("Error", {}).get("Message", "")
+        if code in (
+            "AccessDenied",
+            "AccessDeniedException",
+            "403",
+            "InvalidAccessKeyId",
+            "SignatureDoesNotMatch",
+            "UnrecognizedClientException",
+        ):
+            return AccessRefused(f"could not {doing}: {code}: {message}", fix="check the credentials and what they allow")
+        return ServiceUnavailable(f"could not {doing}: {code}: {message}")
+    if isinstance(exc, NoCredentialsError):
+        return AccessRefused(
+            f"could not {doing}: there are no AWS credentials", fix="set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    return ServiceUnavailable(f"could not {doing}: {exc}")

@@ -1,0 +1,111 @@
+"""How Hive's storage descriptors and Spark's formats say the same thing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from framework.errors import DatasetNotFound
+
+_TEXT_INPUT = "org.apache.hadoop.mapred.TextInputFormat"
+_TEXT_OUTPUT = "org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat"
+
+# What a new table of each format gets: the classes that Athena and Hive write themselves.
+_DESCRIPTORS: Mapping[str, dict[str, Any]] = {
+    "parquet": {
+        "InputFormat": "org.apache.hadoop.hive.ql.io.parquet.MapredParquetInputFormat",
+        "OutputFormat": "org.apache.hadoop.hive.ql.io.parquet.MapredParquetOutputFormat",
+        "SerdeInfo": {
+            "SerializationLibrary": "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe",
+            "Parameters": {"serialization.format": "1"},
+        },
+    },
+    "orc": {
+        "InputFormat": "org.apache.hadoop.hive.ql.io.orc.OrcInputFormat",
+        "OutputFormat": "org.apache.hadoop.hive.ql.io.orc.OrcOutputFormat",
+        "SerdeInfo": {"SerializationLibrary": "org.apache.hadoop.hive.ql.io.orc.OrcSerde", "Parameters": {"serialization.format": "1"}},
+    },
+    "csv": {
+        "InputFormat": _TEXT_INPUT,
+        "OutputFormat": _TEXT_OUTPUT,
+        # LazySimpleSerDe keeps the column types; OpenCSVSerde reads every column as a string.
+        "SerdeInfo": {
+            "SerializationLibrary": "org.apache.hadoop.hive.serde2.lazy.LazySimpleSerDe",
+            "Parameters": {"field.delim": ",", "serialization.format": ",", "escape.delim": "\\"},
+        },
+    },
+    "json": {
+        "InputFormat": _TEXT_INPUT,
+        "OutputFormat": _TEXT_OUTPUT,
+        "SerdeInfo": {"SerializationLibrary": "org.openx.data.jsonserde.JsonSerDe", "Parameters": {"serialization.format": "1"}},
+    },
+}
+
+_FORMAT_OF_LIBRARY = {
+    "org.apache.hadoop.hive.ql.io.parquet.serde.ParquetHiveSerDe": "parquet",
+    "parquet.hive.serde.ParquetHiveSerDe": "parquet",
+    "org.apache.hadoop.hive.ql.io.orc.OrcSerde": "orc",
+    "org.apache.hadoop.hive.serde2.lazy.LazySimpleSerDe": "csv",
+    "org.apache.hadoop.hive.serde2.OpenCSVSerde": "csv",
+    "org.openx.data.jsonserde.JsonSerDe": "json",
+    "org.apache.hive.hcatalog.data.JsonSerDe": "json",
+    "org.apache.hadoop.hive.serde2.JsonSerDe": "json",
+}
+
+# What Spark has to write so that the SerDe above reads it back.
+WRITE_OPTIONS: Mapping[str, Mapping[str, str]] = {
+    "csv": {
+        "sep": ",",
+        "quote": "",
+        "escape": "\\",
+        "nullValue": "\\N",
+        "emptyValue": "",
+        "dateFormat": "yyyy-MM-dd",
+        "timestampFormat": "yyyy-MM-dd HH:mm:ss.SSSSSS",
+    },
+    "json": {"timestampFormat": "yyyy-MM-dd HH:mm:ss.SSSSSS"},
+}
+
+
+def descriptor(table_format: str) -> dict[str, Any]:
+    """Input format, output format and SerDe of a new table."""
+    return {key: (dict(value) if isinstance(value, dict) else value) for key, value in _DESCRIPTORS[table_format].items()}
+
+
+def format_of(name: str, library: str) -> str:
+    """The file format behind a SerDe class.
+
+    Raises:
+        DatasetNotFound: the SerDe is none that can be read here.
+    """
+    if library not in _FORMAT_OF_LIBRARY:
+        raise DatasetNotFound(
+            f"table {name} has the SerDe {library or '(none)'}, which cannot be read", fix="use Parquet, ORC, CSV, JSON or Iceberg"
+        )
+    return _FORMAT_OF_LIBRARY[library]
+
+
+def reader_options(table_format: str, library: str, serde: Mapping[str, str], parameters: Mapping[str, str]) -> dict[str, str]:
+    """Spark's reader options that say what the SerDe's parameters say."""
+    if table_format == "json":
+        return {"timestampFormat": "yyyy-MM-dd HH:mm:ss[.SSSSSS]"} if library.startswith("org.openx") else {}
+    if table_format != "csv":
+        return {}
+    if library.endswith("OpenCSVSerde"):
+        options = {
+            "sep": serde.get("separatorChar", ","),
+            "quote": serde.get("quoteChar", '"'),
+            "escape": serde.get("escapeChar", "\\"),
+            "multiLine": "false",
+        }
+    else:
+        options = {
+            "sep": serde.get("field.delim", serde.get("serialization.format", "\x01")),
+            "quote": "",
+            "escape": serde.get("escape.delim", "\\"),
+            "nullValue": serde.get("serialization.null.format", "\\N"),
+            "timestampFormat": "yyyy-MM-dd HH:mm:ss[.SSSSSS]",
+        }
+    if int(parameters.get("skip.header.line.count", serde.get("skip.header.line.count", "0")) or 0) > 0:
+        options["header"] = "true"
+    return options

@@ -1,0 +1,89 @@
+"""Write, audit, publish: a run's rows are written where no reader looks, and one catalog commit makes them visible."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from framework.catalog import Catalog
+from framework.jobs import Table
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Rows of one run that no reader sees yet.
+
+    Attributes:
+        rows: how many were written.
+        partitions: `column=value/...` of each partition that they lie in, sorted; empty for an unpartitioned table.
+        location: the folder or file names that hold them, for messages.
+    """
+
+    rows: int
+    partitions: tuple[str, ...]
+    location: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """What one commit made visible.
+
+    Attributes:
+        table: `database.table`.
+        rows, partitions: as staged.
+        version: the table's version afterwards (Iceberg: snapshot id; Hive layout: run folder).
+        previous: the version before, None for a new table.
+    """
+
+    table: str
+    rows: int
+    partitions: tuple[str, ...]
+    version: str | None
+    previous: str | None
+
+
+class StagingArea(Protocol):
+    """The way of one run's rows into one table."""
+
+    def write(self, frame: DataFrame) -> Staged:
+        """Compute the rows and write them where no reader looks.
+
+        Raises:
+            SchemaMismatch: they do not fit the table.
+        """
+
+    def read(self) -> DataFrame:
+        """The staged rows as they were written, for the checks."""
+
+    def publish(self) -> Published:
+        """Make the staged rows visible in one commit.
+
+        Raises:
+            PublishConflict: somebody else changed the same data and trying again did not help; readers see theirs.
+        """
+
+    def discard(self) -> None:
+        """Remove what was staged and not published. Safe to call at any time."""
+
+
+_LOADERS: Mapping[str, tuple[str, str]] = {
+    "iceberg": ("framework.publish.iceberg", "IcebergArea"),
+    "hive": ("framework.publish.hive", "HiveArea"),
+}
+
+
+def open_area(spark: SparkSession, catalog: Catalog, output: Table, run_id: str) -> StagingArea:
+    """The staging area of one run for its output.
+
+    An existing table keeps the format that it has; the job's format says how a new one is created.
+    """
+    existing = catalog.find(output.name)
+    table_format = existing.format if existing else output.format
+    module, name = _LOADERS["iceberg" if table_format == "iceberg" else "hive"]
+    area: StagingArea = getattr(importlib.import_module(module), name)(spark, catalog, output, run_id, existing)
+    return area

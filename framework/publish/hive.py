@@ -1,0 +1,191 @@
+"""Publish to Hive-layout tables: a folder of its own per run, and a switch of locations in the catalog.
+
+A run writes below `<table>/_runs/<run id>/`. Publishing points each partition (or the unpartitioned table) at the run's
+folder; files are neither moved nor overwritten, so a reader that has listed the old files can finish. Readers of one
+partition, and of an unpartitioned table, see all of a run or nothing; a run over many partitions becomes visible partition
+by partition, because no catalog of this layout has a commit over several of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from framework.catalog import Catalog, Partition, TableInfo, serde
+from framework.errors import SchemaMismatch
+from framework.jobs import Table
+from framework.publish import Published, Staged, schema
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+_RUN_FOLDER = re.compile(r"/_runs/[^/]+\Z")
+_NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+
+
+class HiveArea:
+    """Staging area of one run for one Hive-layout table."""
+
+    def __init__(self, spark: SparkSession, catalog: Catalog, output: Table, run_id: str, existing: TableInfo | None) -> None:
+        self._spark = spark
+        self._catalog = catalog
+        self._output = output
+        self._run_id = run_id
+        self._existing = existing
+        self._info: TableInfo | None = existing
+        self._folder: str | None = None
+        self._schema: Any = None
+        self._staged: Staged | None = None
+        self._published = False
+
+    def write(self, frame: DataFrame) -> Staged:
+        frame = frame.toDF(*[name.lower() for name in frame.columns])
+        info = self._info or self._plan_table(frame)
+        self._info = info
+        aligned = schema.align(frame, info.name, info.all_columns)
+        self._schema = aligned.schema
+        self._folder = f"{_root(info)}/_runs/{self._run_id}"
+        rows = self._save(aligned, self._folder)
+        self._staged = Staged(rows, tuple(self._partition_names(self._folder)), self._folder)
+        return self._staged
+
+    def read(self) -> DataFrame:
+        assert self._folder is not None, "write() comes first"
+        return self._load(self._folder)
+
+    def publish(self) -> Published:
+        assert self._staged is not None, "write() comes first"
+        assert self._info is not None
+        staged, folder = self._staged, self._folder
+        if self._output.write_mode == "append" and self._existing:
+            folder = self._merged_with_existing(staged)
+        previous = self._existing.location if self._existing else None
+        if self._info.partition_keys:
+            self._publish_partitions(folder)
+        elif self._existing:
+            self._catalog.switch(self._existing, str(folder))
+        else:
+            self._catalog.create(replace(self._info, location=str(folder)), self._output.comment)
+        self._published = True
+        return Published(self._info.name, staged.rows, staged.partitions, folder, previous)
+
+    def discard(self) -> None:
+        if self._folder and not self._published:
+            for folder in (self._folder, f"{self._folder}-merged"):
+                path = self._path(folder)
+                path.getFileSystem(self._hadoop_conf).delete(path, True)
+
+    def _plan_table(self, frame: DataFrame) -> TableInfo:
+        keys = [column.lower() for column in self._output.partitioned_by]
+        columns = schema.columns_of(frame)
+        known = {column.name for column in columns}
+        if missing := [key for key in keys if key not in known]:
+            raise SchemaMismatch(f"the job's output has no column {missing[0]}, by which {self._output.name} is partitioned")
+        location = f"{self._catalog.ensure_database(self._output.database)}/{self._output.table}"
+        by_name = {column.name: column for column in columns}
+        return TableInfo(
+            name=self._output.name.lower(),
+            format=self._output.format,
+            location=location,
+            columns=tuple(column for column in columns if column.name not in keys),
+            partition_keys=tuple(by_name[key] for key in keys),
+            options=_reader_options(self._output.format),
+        )
+
+    def _save(self, frame: DataFrame, folder: str) -> int:
+        from pyspark.sql import Observation
+        from pyspark.sql import functions as F  # noqa: N812
+
+        assert self._info is not None
+        counted = Observation("written")
+        options = dict(serde.WRITE_OPTIONS.get(self._info.format, {}))
+        if self._info.format == "csv":
+            # A file that its own SerDe reads back: the table's separator and quotes.
+            options |= {key: value for key, value in self._info.options.items() if key in ("sep", "quote", "escape", "header", "nullValue")}
+        keys = [column.name for column in self._info.partition_keys]
+        writer = (
+            frame.observe(counted, F.count(F.lit(1)).alias("rows")).write.format(self._info.format).mode("errorifexists").options(**options)
+        )
+        (writer.partitionBy(*keys) if keys else writer).save(folder)
+        return int(counted.get["rows"])
+
+    def _load(self, folder: str) -> DataFrame:
+        assert self._info is not None
+        reader = self._spark.read.schema(self._schema).format(self._info.format).options(**self._info.options)
+        return reader.option("recursiveFileLookup", "false").load(folder)
+
+    def _publish_partitions(self, folder: str | None) -> None:
+        assert self._info is not None
+        assert folder is not None
+        table = self._existing or self._catalog.create(self._info, self._output.comment)
+        partitions = [Partition(_values(name), f"{folder}/{name}") for name in self._partition_names(folder)]
+        before = self._catalog.partitions(table) if self._output.write_mode == "overwrite" else []
+        self._catalog.put_partitions(table, partitions)
+        written = {partition.values for partition in partitions}
+        # New rows first, so that nobody sees less than before or after.
+        self._catalog.delete_partitions(table, [partition for partition in before if partition.values not in written])
+
+    def _merged_with_existing(self, staged: Staged) -> str:
+        """A folder with the staged rows and the present ones of the same partitions: this layout has no other atomic append."""
+        assert self._existing is not None
+        assert self._folder is not None
+        merged = f"{self._folder}-merged"
+        folders: Mapping[str, str]
+        if self._existing.partition_keys:
+            present = {partition.values: partition.location for partition in self._catalog.partitions(self._existing)}
+            folders = {name: present[_values(name)] for name in staged.partitions if _values(name) in present}
+        else:
+            folders = {"": self._existing.location}
+        rows = self.read()
+        for name, location in folders.items():
+            rows = rows.unionByName(self._present(name, location))
+        self._save(rows, merged)
+        return merged
+
+    def _present(self, name: str, location: str) -> DataFrame:
+        """The rows of one present partition, with its values as columns."""
+        from pyspark.sql import functions as F  # noqa: N812
+        from pyspark.sql.types import StructType
+
+        assert self._info is not None
+        keys = [column.name for column in self._info.partition_keys]
+        own = StructType([field for field in self._schema.fields if field.name not in keys])
+        rows = self._spark.read.schema(own).format(self._info.format).options(**self._info.options).load(location)
+        for column, value in zip(self._info.partition_keys, _values(name) if name else (), strict=False):
+            rows = rows.withColumn(column.name, F.lit(None if value == _NULL_PARTITION else value).cast(column.type))
+        return rows
+
+    def _partition_names(self, folder: str) -> list[str]:
+        """`key=value/...` of each partition folder below `folder`, sorted."""
+        assert self._info is not None
+        if not self._info.partition_keys:
+            return []
+        root = self._path(folder)
+        pattern = self._path(folder + "".join(f"/{column.name}=*" for column in self._info.partition_keys))
+        found = root.getFileSystem(self._hadoop_conf).globStatus(pattern)
+        prefix = root.toUri().getPath().rstrip("/") + "/"
+        return sorted(str(status.getPath().toUri().getPath()).removeprefix(prefix) for status in found or [])
+
+    @property
+    def _hadoop_conf(self) -> Any:
+        return self._spark._jsparkSession.sessionState().newHadoopConf()
+
+    def _path(self, uri: str) -> Any:
+        return self._spark._jvm.org.apache.hadoop.fs.Path(uri)
+
+
+def _root(info: TableInfo) -> str:
+    """The table's folder, whichever run's folder it points at now."""
+    return _RUN_FOLDER.sub("", info.location)
+
+
+def _values(name: str) -> tuple[str, ...]:
+    return tuple(unquote(part.split("=", 1)[1]) for part in name.split("/"))
+
+
+def _reader_options(table_format: str) -> dict[str, str]:
+    described = serde.descriptor(table_format)["SerdeInfo"]
+    return serde.reader_options(table_format, described["SerializationLibrary"], described["Parameters"], {})

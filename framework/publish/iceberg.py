@@ -1,0 +1,222 @@
+"""Publish to Iceberg tables: a staged snapshot (wap.id) and one cherry-pick.
+
+A snapshot that is written with `spark.wap.id` is committed to the table's metadata without becoming current, so no reader
+sees it. Cherry-picking it is one catalog commit; Iceberg refuses the pick when the same partitions changed meanwhile, and
+a second pick of the same id (Iceberg, ManageSnapshots.cherrypick). Then the staged files are staged again on the new state.
+
+A table that does not exist yet is created under a staging name and registered under its own name when the checks passed.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from framework.catalog import Catalog, TableInfo
+from framework.errors import PublishConflict
+from framework.jobs import Table
+from framework.publish import Published, Staged, schema
+from framework.sources.paths import normalise
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+_log = logging.getLogger(__name__)
+
+_ATTEMPTS = 5
+STAGE_MARK = "__stage_"
+_PROPERTIES = {
+    "format-version": "2",
+    "write.wap.enabled": "true",
+    "write.parquet.compression-codec": "zstd",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "50",
+}
+
+
+class IcebergArea:
+    """Staging area of one run for one Iceberg table."""
+
+    def __init__(self, spark: SparkSession, catalog: Catalog, output: Table, run_id: str, existing: TableInfo | None) -> None:
+        self._spark = spark
+        self._catalog = catalog
+        self._output = output
+        self._run_id = run_id
+        self._name = output.name.lower()
+        self._exists = existing is not None
+        self._attempt = 0
+        self._schema: Any = None
+        self._staged: Staged | None = None
+        self._files: list[str] = []
+        self._files_format = "parquet"
+
+    def write(self, frame: DataFrame) -> Staged:
+        self._schema = frame.schema
+        self._staged = self._write_existing(frame) if self._exists else self._write_new(frame)
+        return self._staged
+
+    def read(self) -> DataFrame:
+        if not self._files:
+            return self._spark.createDataFrame([], self._schema)
+        # The data files hold every column, and only this run's rows.
+        return self._spark.read.schema(self._schema).format(self._files_format).load(self._files)
+
+    def publish(self) -> Published:
+        assert self._staged is not None, "write() comes first"
+        staged = self._staged
+        if not self._exists:
+            try:
+                return self._register(staged)
+            except PublishConflict:
+                # Another first run won: publish into its table.
+                self._exists = True
+                self._restage()
+        for attempt in range(1, _ATTEMPTS + 1):
+            if not self._files:
+                current = _snapshot_id(self._table().currentSnapshot())
+                return Published(self._name, 0, (), current, current)
+            try:
+                return self._pick(staged)
+            except PublishConflict as exc:
+                if attempt == _ATTEMPTS:
+                    raise
+                _log.info("staging again on the table's new state: %s", exc.message)
+                self._restage()
+        raise AssertionError("unreachable")
+
+    def discard(self) -> None:
+        # A staged snapshot that nobody picks is no reader's business and expires with the others; a staging name would stay.
+        self._catalog.drop(self._stage_name)
+
+    # A table that exists
+
+    def _write_existing(self, frame: DataFrame) -> Staged:
+        target = self._spark.table(self._name)
+        aligned = schema.align(frame, self._name, schema.columns_of(target))
+        self._schema = aligned.schema
+        table = self._table()
+        if table.properties().get("write.wap.enabled") != "true":
+            table.updateProperties().set("write.wap.enabled", "true").commit()
+        self._spark.conf.set("spark.wap.id", self._wap_id)
+        try:
+            writer = aligned.writeTo(self._name)
+            if self._output.write_mode == "append":
+                writer.append()
+            elif self._output.write_mode == "overwrite":
+                from pyspark.sql import functions as F  # noqa: N812
+
+                writer.overwrite(F.lit(True))
+            else:
+                writer.overwritePartitions()
+        finally:
+            self._spark.conf.unset("spark.wap.id")
+        table = self._table()
+        snapshot = self._find_staged(table)
+        if snapshot is None:  # Iceberg skips a dynamic overwrite of nothing
+            self._files = []
+            return Staged(0, (), table.location())
+        return self._describe(table, snapshot)
+
+    def _pick(self, staged: Staged) -> Published:
+        table = self._table()
+        snapshot = self._find_staged(table)
+        if snapshot is None:
+            raise PublishConflict(f"the staged snapshot of run {self._run_id} is gone from {self._name}", fix="run the job again")
+        previous = _snapshot_id(table.currentSnapshot())
+        try:
+            table.manageSnapshots().cherrypick(snapshot.snapshotId()).commit()
+        except Exception as exc:
+            name, message = _java_error(exc)
+            if name.endswith("DuplicateWAPCommitException"):
+                _log.info("run %s is already published to %s", self._run_id, self._name)
+            elif name.endswith(("ValidationException", "CommitFailedException", "CherrypickAncestorCommitException")):
+                raise PublishConflict(f"{self._name} changed while this run was writing: {message}", fix="run the job again") from exc
+            else:
+                raise
+        table.refresh()
+        return Published(self._name, staged.rows, staged.partitions, _snapshot_id(table.currentSnapshot()), previous)
+
+    def _restage(self) -> None:
+        rows = self.read()
+        self._attempt += 1
+        self._staged = self._write_existing(rows)
+
+    def _find_staged(self, table: Any) -> Any:
+        for snapshot in table.snapshots():
+            if snapshot.summary().get("wap.id") == self._wap_id:
+                return snapshot
+        return None
+
+    # A table that does not exist yet
+
+    def _write_new(self, frame: DataFrame) -> Staged:
+        location = f"{self._catalog.ensure_database(self._output.database)}/{self._output.table}"
+        self._catalog.drop(self._stage_name)
+        schema.columns_of(frame)  # refuses columns without a type
+        properties = {**_PROPERTIES, "location": location, **({"comment": self._output.comment} if self._output.comment else {})}
+        writer = frame.toDF(*[name.lower() for name in frame.columns]).writeTo(self._stage_name).using("iceberg")
+        for key, value in properties.items():
+            writer = writer.tableProperty(key, value)
+        if self._output.partitioned_by:
+            from pyspark.sql import functions as F  # noqa: N812
+
+            first, *others = [F.col(column.lower()) for column in self._output.partitioned_by]
+            writer = writer.partitionedBy(first, *others)
+        writer.create()
+        table = self._table(self._stage_name)
+        self._schema = self._spark.table(self._stage_name).schema
+        return self._describe(table, table.currentSnapshot())
+
+    def _register(self, staged: Staged) -> Published:
+        table = self._table(self._stage_name)
+        metadata = table.operations().current().metadataFileLocation()
+        try:
+            self._spark.sql(
+                "CALL spark_catalog.system.register_table(table => :name, metadata_file => :file)", {"name": self._name, "file": metadata}
+            ).collect()
+        except Exception as exc:
+            name, message = _java_error(exc)
+            if "AlreadyExists" in name or "already exists" in message.lower():
+                raise PublishConflict(f"table {self._name} was created by another run meanwhile", fix="run the job again") from exc
+            raise
+        # Only the name goes: the registered table owns the files now.
+        self._catalog.drop(self._stage_name)
+        return Published(self._name, staged.rows, staged.partitions, _snapshot_id(table.currentSnapshot()), None)
+
+    # Both
+
+    @property
+    def _wap_id(self) -> str:
+        return self._run_id if self._attempt == 0 else f"{self._run_id}.{self._attempt}"
+
+    @property
+    def _stage_name(self) -> str:
+        return f"{self._name}{STAGE_MARK}{self._run_id.replace('-', '_').lower()}"
+
+    def _table(self, name: str | None = None) -> Any:
+        jvm, session = self._spark._jvm, self._spark._jsparkSession
+        return jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(session, name or self._name)
+
+    def _describe(self, table: Any, snapshot: Any) -> Staged:
+        specs = table.specs()
+        files, partitions = [], set()
+        for data_file in snapshot.addedDataFiles(table.io()):
+            files.append(normalise(str(data_file.location())))
+            self._files_format = str(data_file.format().name()).lower()
+            if path := specs.get(data_file.specId()).partitionToPath(data_file.partition()):
+                partitions.add(str(path))
+        self._files = files
+        rows = int(snapshot.summary().get("added-records") or 0)
+        return Staged(rows, tuple(sorted(partitions)), str(table.location()))
+
+
+def _snapshot_id(snapshot: Any) -> str | None:
+    return None if snapshot is None else str(snapshot.snapshotId())
+
+
+def _java_error(exc: Exception) -> tuple[str, str]:
+    """Class name and message of the Java exception behind one of Python's."""
+    java = getattr(exc, "java_exception", None)
+    if java is not None:
+        return str(java.getClass().getName()), str(java.getMessage())
+    return type(exc).__name__, str(exc)

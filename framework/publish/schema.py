@@ -1,0 +1,82 @@
+"""Does a job's output fit its table? Decided before anything is written."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from framework.catalog import Column
+from framework.errors import SchemaMismatch, nearest
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+# A value of the first type is exactly a value of each later one (Spark's store assignment, without its lossy part).
+_WIDENINGS = (("tinyint", "smallint", "int", "bigint"), ("float", "double"))
+_DECIMAL = re.compile(r"decimal\((\d+),\s*(\d+)\)")
+
+
+def columns_of(frame: DataFrame) -> tuple[Column, ...]:
+    """The frame's columns with types as the catalog writes them.
+
+    Raises:
+        SchemaMismatch: a column has no type (a bare NULL).
+    """
+    columns = []
+    for field in frame.schema.fields:
+        kind = field.dataType.simpleString()
+        if "void" in kind:
+            raise SchemaMismatch(
+                f"column {field.name} has no type", fix=f"cast it in the job: lit(None).cast('string').alias({field.name!r})"
+            )
+        # Hive and Glue know one timestamp.
+        columns.append(Column(field.name.lower(), kind.replace("timestamp_ntz", "timestamp")))
+    return tuple(columns)
+
+
+def fits(source: str, target: str) -> bool:
+    """True when every value of `source` is exactly a value of `target`."""
+    source, target = source.replace(" ", "").lower(), target.replace(" ", "").lower()
+    if source == target or {source, target} == {"timestamp", "timestamp_ntz"}:
+        return True
+    for chain in _WIDENINGS:
+        if source in chain and target in chain:
+            return chain.index(source) <= chain.index(target)
+    if target == "string" and source.startswith(("varchar", "char")):
+        return True
+    narrow, wide = _DECIMAL.fullmatch(source), _DECIMAL.fullmatch(target)
+    if narrow and wide:
+        digits = [int(match[1]) - int(match[2]) for match in (narrow, wide)]
+        return digits[0] <= digits[1] and int(narrow[2]) <= int(wide[2])
+    return False
+
+
+def align(frame: DataFrame, table: str, columns: Sequence[Column]) -> DataFrame:
+    """The frame with the table's columns, in the table's order and types.
+
+    Raises:
+        SchemaMismatch: a column is missing, unknown, or of a type that does not fit.
+    """
+    from pyspark.sql import functions as F  # noqa: N812 - the name that every Spark user knows
+
+    given = {column.name: column.type for column in columns_of(frame)}
+    wanted = {column.name.lower(): column.type for column in columns}
+    problems = [
+        f"{name}: the job gives {given[name]}, the table has {kind}"
+        for name, kind in wanted.items()
+        if name in given and not fits(given[name], kind)
+    ]
+    problems += [f"{name}: the table has it ({kind}), the job does not give it" for name, kind in wanted.items() if name not in given]
+    problems += [
+        f"{name}: the job gives it ({given[name]}), the table does not have it; {nearest(name, wanted)}"
+        for name in given
+        if name not in wanted
+    ]
+    if problems:
+        raise SchemaMismatch(
+            f"the job's output does not fit table {table}",
+            details=problems,
+            fix="change the job's columns or casts, or publish to another table",
+        )
+    return frame.select([F.col(f"`{name}`").cast(kind.replace("timestamp_ntz", "timestamp")).alias(name) for name, kind in wanted.items()])

@@ -1,0 +1,1 @@
+"""Sources outside the catalog: files below a URI, and operational databases."""

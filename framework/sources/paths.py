@@ -1,0 +1,138 @@
+"""EMRFS-compatible URIs: normalised, and looked at before Spark is asked to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from urllib.parse import unquote, urlsplit
+
+from framework import jobs
+from framework.aws import Aws, explain
+from framework.errors import DatasetNotFound, EmrjobsError
+
+_S3_ALIASES = ("s3a", "s3n")
+_SCHEMES = ("s3", "hdfs", "file")
+
+
+@dataclass(frozen=True)
+class PathRead:
+    """Files to read.
+
+    Attributes:
+        uri: normalised, placeholders filled in.
+        format: parquet, orc, avro, json or csv.
+        schema: Spark SQL DDL, or None where the files carry their own.
+        options: reader options.
+        size_bytes: what the listing said, None where it was not listed.
+        files: number of files found, None where it was not listed.
+    """
+
+    uri: str
+    format: str
+    schema: str | None
+    options: Mapping[str, str] = field(default_factory=dict)
+    size_bytes: int | None = None
+    files: int | None = None
+
+
+def normalise(uri: str, *, where: str | None = None) -> str:
+    """The URI with `s3a://` and `s3n://` written as `s3://`; a plain path becomes `file://`.
+
+    Raises:
+        DatasetNotFound: the scheme is none that a job can read.
+    """
+    scheme, found, rest = uri.partition("://")
+    if not found:
+        return FilePath(uri).absolute().as_uri()
+    scheme = scheme.lower()
+    if scheme in _S3_ALIASES:
+        scheme = "s3"
+    if scheme not in _SCHEMES:
+        raise DatasetNotFound(f"{uri}: unknown scheme {scheme}://", where=where, fix=f"use one of {', '.join(s + '://' for s in _SCHEMES)}")
+    return f"{scheme}://{rest}"
+
+
+def split_s3(uri: str) -> tuple[str, str]:
+    """(bucket, key) of an s3:// URI."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
+
+
+def resolve(name: str, dataset: jobs.Path, values: Mapping[str, object], aws: Aws, *, where: str) -> PathRead:
+    """Fill in a Path input and make sure that there is something to read.
+
+    Args:
+        name: the input's name, for messages.
+        values: parameters and `paths:` entries by name.
+
+    Raises:
+        DatasetNotFound: the bucket is not there, or no file lies below the path.
+    """
+    uri = normalise(jobs.fill(dataset.uri, values, what=f"input {name}", where=where), where=where)
+    size, files = None, None
+    if uri.startswith("s3://"):
+        size, files = _look_at_s3(name, uri, aws, where)
+    elif uri.startswith("file://") and "*" not in uri:
+        path = FilePath(unquote(urlsplit(uri).path))
+        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+            raise DatasetNotFound(f"input {name}: there are no files at {uri}", where=where, fix="check the path and the parameters in it")
+    return PathRead(uri, dataset.format, dataset.schema, dict(dataset.options), size, files)
+
+
+def _look_at_s3(name: str, uri: str, aws: Aws, where: str) -> tuple[int, int]:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    bucket, key = split_s3(uri)
+    # A wildcard is Spark's business from there on; up to it the path must exist.
+    prefix = key.partition("*")[0]
+    size = files = 0
+    try:
+        for page in aws.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            for item in page.get("Contents", []):
+                leaf = item["Key"].rsplit("/", 1)[-1]
+                inside = prefix.endswith("/") or "*" in key or item["Key"] == prefix or item["Key"].startswith(prefix + "/")
+                # Spark does not read names that start with _ or . either.
+                if leaf and inside and not leaf.startswith(("_", ".")):
+                    files += 1
+                    size += item["Size"]
+    except ClientError as exc:
+        if exc.response.get("Error", {}).get("Code") in ("NoSuchBucket", "404"):
+            raise DatasetNotFound(
+                f"input {name}: there is no bucket {bucket!r} ({uri})",
+                where=where,
+                fix="check `paths:` in the configuration (`emrjobs config show`)",
+            ) from exc
+        raise explain(exc, f"list {uri}") from exc
+    except BotoCoreError as exc:
+        raise explain(exc, f"list {uri}") from exc
+    if not files:
+        raise DatasetNotFound(f"input {name}: there are no files at {uri}", where=where, fix="check the path and the parameters in it")
+    return size, files
+
+
+def line_of(text: str, record: str) -> int | None:
+    """1-based line of a record in a file of one record a line."""
+    wanted = record.strip()
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip() == wanted:
+            return number
+    return None
+
+
+def read_text(uri: str, aws: Aws) -> str:
+    """The text of one file, for messages about a record in it.
+
+    Raises:
+        EmrjobsError: it cannot be read.
+    """
+    uri = normalise(uri)
+    if uri.startswith("s3://"):
+        bucket, key = split_s3(uri)
+        try:
+            return str(aws.client("s3").get_object(Bucket=bucket, Key=unquote(key))["Body"].read().decode("utf-8", errors="replace"))
+        except Exception as exc:
+            raise explain(exc, f"read {uri}") from exc
+    if uri.startswith("file:"):
+        return FilePath(unquote(urlsplit(uri).path)).read_text(encoding="utf-8", errors="replace")
+    raise EmrjobsError(f"{uri} can only be read by the engine")
