@@ -96,7 +96,15 @@ class BadData(EmrjobsError):
 
 
 class ChecksFailed(EmrjobsError):
-    """Checks of severity error failed on the staged data; nothing was published."""
+    """Checks of severity error failed on the staged data; nothing was published.
+
+    Attributes:
+        report: the `framework.quality.gate.CheckReport`.
+    """
+
+    def __init__(self, message: str, *, report: object, details: Sequence[str] = (), fix: str | None = None) -> None:
+        super().__init__(message, details=details, fix=fix)
+        self.report = report
 
 
 class PublishConflict(EmrjobsError):

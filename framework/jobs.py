@@ -256,6 +256,10 @@ class Job:
         """Names of the catalog tables it reads, lower case."""
         return [dataset.name.lower() for dataset in self.inputs.values() if isinstance(dataset, Table)]
 
+    def suite_file(self, root: FilePath) -> FilePath | None:
+        """The file of its checks, None when it has none."""
+        return root / "configs" / "checks" / f"{self.checks}.yaml" if self.checks else None
+
     def bind(self, given: Mapping[str, Any]) -> dict[str, ParamValue]:
         """Check and convert the parameters of one run, defaults filled in.
 

@@ -47,6 +47,19 @@ class Published:
     previous: str | None
 
 
+_STAGE_MARK = "__stage_"
+
+
+def staging_name(table: str, run_id: str) -> str:
+    """Name under which a table that does not exist yet is staged."""
+    return f"{table}{_STAGE_MARK}{run_id.replace('-', '_').lower()}"
+
+
+def is_staging_name(table: str) -> bool:
+    """True for a table that only a run in progress (or one that crashed) knows."""
+    return _STAGE_MARK in table
+
+
 class StagingArea(Protocol):
     """The way of one run's rows into one table."""
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from framework.catalog import Catalog, TableInfo
 from framework.errors import PublishConflict
 from framework.jobs import Table
-from framework.publish import Published, Staged, schema
+from framework.publish import Published, Staged, schema, staging_name
 from framework.sources.paths import normalise
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _ATTEMPTS = 5
-STAGE_MARK = "__stage_"
 _PROPERTIES = {
     "format-version": "2",
     "write.wap.enabled": "true",
@@ -191,7 +190,7 @@ class IcebergArea:
 
     @property
     def _stage_name(self) -> str:
-        return f"{self._name}{STAGE_MARK}{self._run_id.replace('-', '_').lower()}"
+        return staging_name(self._name, self._run_id)
 
     def _table(self, name: str | None = None) -> Any:
         jvm, session = self._spark._jvm, self._spark._jsparkSession

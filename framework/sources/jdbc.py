@@ -47,7 +47,12 @@ def find(connections: Mapping[str, model.Connection], name: str, *, where: str) 
     return connections[name]
 
 
-def query(dataset: jobs.Jdbc, params: jobs.Params, dialect: str, *, where: str) -> str:
+def dialect(connection: model.Connection) -> str:
+    """The SQL dialect of a connection's database, as sqlglot and `framework.predicates` name it."""
+    return _DIALECTS[connection.kind]
+
+
+def query(dataset: jobs.Jdbc, params: jobs.Params, sql_dialect: str, *, where: str) -> str:
     """The relation to read: Spark's column pruning and filters are added to it by Spark itself.
 
     Raises:
@@ -57,7 +62,7 @@ def query(dataset: jobs.Jdbc, params: jobs.Params, dialect: str, *, where: str) 
         raise DatasetNotFound(f"{dataset.table!r} is not a table name", where=where, fix="write table or schema.table")
     if not dataset.where:
         return dataset.table
-    predicate = predicates.render(dataset.where, params, dialect, where=where)
+    predicate = predicates.render(dataset.where, params, sql_dialect, where=where)
     return f"(SELECT * FROM {dataset.table} WHERE {predicate}) AS {dataset.table.rsplit('.', 1)[-1]}"
 
 
@@ -86,7 +91,7 @@ def resolve(
     return JdbcRead(
         connection=dataset.connection,
         url=f"jdbc:{connection.kind}://{host}:{port}/{connection.database}",
-        query=query(dataset, params, _DIALECTS[connection.kind], where=where),
+        query=query(dataset, params, dialect(connection), where=where),
         properties=properties,
         fetch_size=dataset.fetch_size,
     )

@@ -1,0 +1,105 @@
+# `make` alone lists what can be done. Needs Python 3.11 or 3.12 and make; everything else is installed by the first target.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+BIN := .venv/bin
+READY := .venv/.ready
+EXTRAS := --extra spark --extra trino --extra quality --extra local --extra dev
+
+# What the targets take: make run JOB=daily_etl DATE=2013-03-08 ENV=embedded PARAMS="a=1 b=2" UPSTREAM=1
+ENV ?= embedded
+ARGS ?=
+export SQL
+
+OPTIONS = --env $(ENV) $(if $(DATE),-p date=$(DATE)) $(foreach p,$(PARAMS),-p $(p)) $(if $(UPSTREAM),--upstream) $(ARGS)
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Jobs
+.PHONY: run plan jobs
+run: $(READY) need-JOB ## Run a job: JOB=daily_etl [DATE=2013-03-08] [PARAMS="a=1"] [UPSTREAM=1] [ENV=embedded]
+	@$(BIN)/emrjobs run $(JOB) $(OPTIONS)
+
+plan: $(READY) need-JOB ## Print what a run would read, check and write: JOB=...
+	@$(BIN)/emrjobs plan $(JOB) $(OPTIONS)
+
+jobs: $(READY) ## List the jobs
+	@$(BIN)/emrjobs jobs
+
+##@ Data
+.PHONY: query show tables runs logs
+query: $(READY) ## Ask the tables: SQL="select ..."
+	@test -n "$$SQL" || { echo 'say which query: make query SQL="select * from marts.daily_performance limit 10"' >&2; exit 2; }
+	@$(BIN)/emrjobs query "$$SQL" --env $(ENV) $(ARGS)
+
+show: $(READY) ## Print a table: TABLE=marts.daily_performance
+	@test -n "$(TABLE)" || { echo "say which table: make show TABLE=marts.daily_performance" >&2; exit 2; }
+	@$(BIN)/emrjobs show $(TABLE) --env $(ENV) $(ARGS)
+
+tables: $(READY) ## List the tables
+	@$(BIN)/emrjobs tables --env $(ENV) $(ARGS)
+
+runs: $(READY) ## List the runs
+	@$(BIN)/emrjobs runs --env $(ENV) $(ARGS)
+
+logs: $(READY) ## Print the log of a run: RUN=id, else of the newest
+	@$(BIN)/emrjobs logs $(or $(RUN),latest) --env $(ENV)
+
+##@ Local services
+.PHONY: up down status reset
+up: $(READY) ## Start the local services and load the sample data
+	@$(BIN)/emrjobs local up
+
+down: $(READY) ## Stop the local services
+	@$(BIN)/emrjobs local down
+
+status: $(READY) ## Print the state of the local services
+	@$(BIN)/emrjobs local status
+
+reset: $(READY) ## Stop the local services and delete their data
+	@$(BIN)/emrjobs local reset --yes
+
+##@ Development
+.PHONY: setup test test-all lint format bench clean need-JOB
+setup: $(READY) ## Install everything into .venv
+
+test: $(READY) lint ## Lint, type check and run the tests (under 10 minutes)
+	$(BIN)/pytest -m "not slow"
+
+test-all: $(READY) lint ## Run every test
+	$(BIN)/pytest
+
+lint: $(READY) ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## Format the code
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(READY) ## Measure, and write benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks
+
+clean: ## Stop the services, remove .venv and .local
+	@test ! -x $(BIN)/emrjobs || $(BIN)/emrjobs local down || true
+	rm -rf .venv .local
+
+need-JOB:
+	@test -n "$(JOB)" || { echo "say which job: make $(firstword $(MAKECMDGOALS)) JOB=daily_etl" >&2; exit 2; }
+
+# uv comes from PyPI into the project's own environment and installs what uv.lock says, and emrjobs itself.
+$(READY): pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not ((3, 11) <= sys.version_info < (3, 13)))' || \
+		{ echo "emrjobs needs Python 3.11 or 3.12; $(PYTHON) is $$($(PYTHON) --version 2>&1). Say another one: make PYTHON=python3.12 ..." >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
+		{ echo "could not make .venv: on Debian and Ubuntu install python3-venv" >&2; exit 2; }
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@echo "installing the packages of uv.lock into .venv (about 1 GB, once)"
+	@VIRTUAL_ENV=.venv $(BIN)/uv sync --frozen $(EXTRAS)
+	@touch $@

@@ -1,0 +1,1 @@
+"""The `emrjobs` command: parses and prints, decides nothing."""

@@ -1,0 +1,122 @@
+"""`emrjobs query`, `tables` and `show`: look at data."""
+
+from __future__ import annotations
+
+import csv
+import enum
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from framework.cli import common
+
+if TYPE_CHECKING:
+    from framework.catalog import TableInfo
+
+
+class Format(enum.StrEnum):
+    """How rows are printed."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+def query(
+    sql: Annotated[str, typer.Argument(help="One SELECT, in Spark SQL.")],
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Print at most this many rows.")] = 100,
+    out: Annotated[Format, typer.Option("--format", "-f", help="How rows are printed.")] = Format.TABLE,
+    env: common.EnvOption = common.DEFAULT_ENV,
+    set_: common.SetOption = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Ask the tables something."""
+    from framework.cli import opening
+
+    loaded = common.settings(env, set_)
+    chosen = Format.JSON if as_json else out
+    with opening.platform(loaded, quiet=chosen is not Format.TABLE) as platform:
+        from framework.query import run_query
+
+        columns, rows, more = run_query(platform, sql, limit)
+    _print_rows(columns, rows, chosen)
+    if more and chosen is Format.TABLE:
+        print(f"first {limit} rows; --limit gives more", file=sys.stderr)
+
+
+def tables(env: common.EnvOption = common.DEFAULT_ENV, set_: common.SetOption = None, as_json: common.JsonOption = False) -> None:
+    """List the tables of the catalog."""
+    from framework.cli import opening, render
+    from framework.publish import is_staging_name
+
+    with opening.platform(common.settings(env, set_), quiet=as_json) as platform:
+        found = [table for table in platform.catalog.tables() if not is_staging_name(table.name)]
+    if as_json:
+        render.print_json([_table_dict(table) for table in found])
+        return
+    rows = [
+        [table.name, table.format, len(table.all_columns), ", ".join(key.name for key in table.partition_keys), table.location]
+        for table in found
+    ]
+    render.print_table(["table", "format", "columns", "partition keys", "location"], rows)
+
+
+def show(
+    table: Annotated[str, typer.Argument(help="database.table")],
+    rows: Annotated[int, typer.Option("--rows", "-n", min=0, help="Print this many rows.")] = 10,
+    env: common.EnvOption = common.DEFAULT_ENV,
+    set_: common.SetOption = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Print a table's columns, where it lies, and its first rows."""
+    from framework.cli import opening, render
+
+    with opening.platform(common.settings(env, set_), quiet=as_json) as platform:
+        info = platform.table(table)
+        columns: list[str] = []
+        first: list[tuple[Any, ...]] = []
+        if rows:
+            from framework.query import run_query
+
+            columns, first, _ = run_query(platform, f"SELECT * FROM {info.name}", rows)
+        partitions = platform.catalog.partitions(info) if info.partition_keys else []
+    if as_json:
+        render.print_json(
+            {**_table_dict(info), "partitions": len(partitions), "rows": [dict(zip(columns, row, strict=True)) for row in first]}
+        )
+        return
+    keys = ", ".join(key.name for key in info.partition_keys)
+    render.print_pairs(
+        [
+            ("table", f"{info.name} ({info.format})"),
+            ("location", info.location),
+            ("partitions", f"{len(partitions)}, by {keys}" if keys else None),
+            ("columns", [f"{column.name} {column.type}" for column in info.all_columns]),
+        ]
+    )
+    if rows:
+        _print_rows(columns, first, Format.TABLE)
+
+
+def _print_rows(columns: list[str], rows: list[tuple[Any, ...]], out: Format) -> None:
+    from framework.cli import render
+
+    if out is Format.JSON:
+        render.print_json([dict(zip(columns, row, strict=True)) for row in rows])
+    elif out is Format.CSV:
+        writer = csv.writer(sys.stdout)
+        writer.writerow(columns)
+        writer.writerows(rows)
+    else:
+        render.print_table(columns, rows)
+
+
+def _table_dict(table: TableInfo) -> dict[str, Any]:
+    return {
+        "table": table.name,
+        "format": table.format,
+        "location": table.location,
+        "columns": {column.name: column.type for column in table.columns},
+        "partition_keys": {key.name: key.type for key in table.partition_keys},
+    }

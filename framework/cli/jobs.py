@@ -1,0 +1,132 @@
+"""`emrjobs jobs`, `plan` and `run`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from framework.cli import common
+
+if TYPE_CHECKING:
+    from framework.discovery import Jobs
+    from framework.jobs import Job
+
+UpstreamOption = Annotated[bool, typer.Option("--upstream", help="The jobs that it depends on first.")]
+
+
+def jobs(as_json: common.JsonOption = False) -> None:
+    """List the jobs of the project: what each reads and writes."""
+    from framework.cli import render
+
+    found = common.jobs()
+    if as_json:
+        render.print_json(
+            {
+                "jobs": [_as_json(job) for job in found],
+                "problems": [str(problem) for problem in found.problems.values()],
+            }
+        )
+    else:
+        rows = [
+            [
+                job.name,
+                job.engine.value,
+                ", ".join(dataset.describe() for dataset in job.inputs.values()),
+                job.output.name,
+                _params(job),
+                job.description,
+            ]
+            for job in found
+        ]
+        render.print_table(["job", "engine", "reads", "writes", "parameters", "description"], rows)
+    if found.problems:
+        _raise_first(found)
+
+
+def plan(
+    job: common.JobArgument,
+    param: common.ParamOption = None,
+    upstream: UpstreamOption = False,
+    env: common.EnvOption = common.DEFAULT_ENV,
+    set_: common.SetOption = None,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Print what a run would read, write and check. Starts nothing and asks nobody."""
+    from framework import planning
+    from framework.cli import render
+
+    loaded = common.settings(env, set_)
+    chosen = _chosen(common.jobs(), job, upstream)
+    plans = [planning.plan(one, _own_params(one, chosen, param), loaded) for one in chosen]
+    if as_json:
+        render.print_json([one.as_dict() for one in plans] if upstream else plans[0].as_dict())
+        return
+    for one in plans:
+        render.print_plan(one)
+
+
+def run(
+    job: common.JobArgument,
+    param: common.ParamOption = None,
+    upstream: UpstreamOption = False,
+    env: common.EnvOption = common.DEFAULT_ENV,
+    set_: common.SetOption = None,
+    docs: Annotated[bool, typer.Option("--docs", help="Write the checks' results as HTML (Great Expectations Data Docs).")] = False,
+    as_json: common.JsonOption = False,
+) -> None:
+    """Run a job: read, compute, check, publish."""
+    from framework.cli import render
+
+    loaded = common.settings(env, set_)
+    chosen = _chosen(common.jobs(), job, upstream)
+    # A wrong parameter is said before anything is started.
+    bound = [one.bind(_own_params(one, chosen, param)) for one in chosen]
+    from framework.cli import running
+
+    records = [running.run(one, values, loaded, docs=docs, quiet=as_json) for one, values in zip(chosen, bound, strict=True)]
+    if as_json:
+        render.print_json([render.record_dict(record) for record in records] if upstream else render.record_dict(records[-1]))
+
+
+def _chosen(found: Jobs, name: str, upstream: bool) -> list[Job]:
+    wanted = found.get(name)
+    return found.upstream(wanted) if upstream else [wanted]
+
+
+def _own_params(job: Job, chosen: list[Job], given: list[str] | None) -> dict[str, Any]:
+    """The given parameters that this job has; with --upstream each job takes its own."""
+    values = common.params(given)
+    if len(chosen) == 1:
+        return values
+    known = {name for one in chosen for name in one.params}
+    return {name: value for name, value in values.items() if name in job.params or name not in known}
+
+
+def _raise_first(found: Jobs) -> None:
+    from framework.cli import render
+
+    problems = list({id(problem): problem for problem in found.problems.values()}.values())
+    for problem in problems[1:]:
+        render.print_error(problem)
+    raise problems[0]
+
+
+def _params(job: Job) -> str:
+    return ", ".join(f"{name}={param.default}" if param.default is not None else name for name, param in job.params.items())
+
+
+def _as_json(job: Job) -> dict[str, Any]:
+    return {
+        "name": job.name,
+        "engine": job.engine.value,
+        "description": job.description,
+        "inputs": {name: dataset.describe() for name, dataset in job.inputs.items()},
+        "output": job.output.name,
+        "checks": job.checks,
+        "params": {
+            name: {"type": param.type_name, "default": None if param.default is None else str(param.default)}
+            for name, param in job.params.items()
+        },
+        "source": job.where,
+    }

@@ -1,0 +1,81 @@
+"""Entry point: the command tree, and errors as people read them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from framework.cli import config, data, jobs, local, runs
+from framework.errors import EmrjobsError
+
+app = typer.Typer(
+    name="emrjobs",
+    help="Write a Spark or Trino job once; run it unchanged on this machine, in docker-compose and as steps on Amazon EMR.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("jobs")(jobs.jobs)
+app.command("plan")(jobs.plan)
+app.command("run")(jobs.run)
+app.command("query")(data.query)
+app.command("tables")(data.tables)
+app.command("show")(data.show)
+app.add_typer(runs.app, name="runs")
+app.command("logs")(runs.logs)
+app.add_typer(config.app, name="config")
+app.add_typer(local.app, name="local")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"emrjobs {version('emrjobs')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    project: Annotated[
+        Path | None, typer.Option("--project", envvar="EMRJOBS_PROJECT", help="The project's folder; found from here upwards.")
+    ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print what happens to standard error.")] = False,
+    show_version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    if project:
+        os.environ["EMRJOBS_PROJECT"] = str(project)
+    if verbose:
+        import logging
+
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s", stream=sys.stderr)
+
+
+def main() -> None:
+    """Run the command; errors become one clear message and an exit code: 0 ok, 1 the job failed, 2 the input is wrong."""
+    try:
+        app(standalone_mode=True)
+    except EmrjobsError as exc:
+        from framework.cli.render import print_error
+
+        print_error(exc)
+        sys.exit(exc.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of a pipe has gone (`emrjobs runs | head`): what is left to flush has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except Exception as exc:
+        from framework.cli.render import print_bug
+
+        print_bug(exc)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

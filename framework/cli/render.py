@@ -1,0 +1,176 @@
+"""How things look: tables and JSON on standard output, progress and errors on standard error.
+
+Rich follows NO_COLOR and leaves escape codes out when the output is not a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from framework.errors import EmrjobsError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from framework.ledger import RunRecord
+    from framework.planning import RunPlan
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console; not a terminal: as wide as it takes, so that nothing is cut off in a pipe or a log."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() or "COLUMNS" in os.environ else 240
+    return Console(stderr=stderr, highlight=False, soft_wrap=False, width=width)
+
+
+def print_json(value: Any) -> None:
+    """JSON on standard output; dates and the like as text."""
+    print(json.dumps(value, indent=2, default=str))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
+    """A table on standard output."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*[Text("" if value is None else str(value)) for value in row])
+    console().print(table)
+
+
+def print_pairs(pairs: Sequence[tuple[str, object]]) -> None:
+    """Label and value, a line each; values that are None are left out, lists get a line an entry."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for label, value in pairs:
+        lines = list(value) if isinstance(value, list | tuple) else [value]
+        for index, line in enumerate(line for line in lines if line is not None):
+            grid.add_row(label if index == 0 else "", Text(str(line)))
+    console().print(grid)
+
+
+def print_error(error: EmrjobsError) -> None:
+    """One of our errors on standard error."""
+    from rich.text import Text
+
+    head, *rest = str(error).splitlines()
+    out = console(stderr=True)
+    out.print(Text.assemble(("error: ", "bold red"), head), soft_wrap=True)
+    for line in rest:
+        out.print(Text(line), soft_wrap=True)
+
+
+def print_bug(exc: Exception) -> None:
+    """An error that nobody foresaw: one line, and the traceback in a file."""
+    folder = Path.cwd() / ".local"
+    try:
+        folder.mkdir(exist_ok=True)
+        report = folder / "crash.txt"
+        report.write_text("".join(traceback.format_exception(exc)), encoding="utf-8")
+        place = f"; the traceback is in {report}"
+    except OSError:
+        place = ""
+    print(f"error: this is a bug in emrjobs: {type(exc).__name__}: {exc}{place}", file=sys.stderr)
+
+
+def print_plan(plan: RunPlan) -> None:
+    """What a run would do."""
+    inputs = []
+    for one in plan.inputs:
+        what = f"{one.name}: {one.kind} {one.dataset}" + (f" ({one.format})" if one.format else "")
+        inputs.append(what + (f" where {one.predicate}" if one.predicate else ""))
+    output = f"{plan.output} ({plan.format}, {plan.mode}"
+    output += f", partitioned by {', '.join(plan.partitioned_by)})" if plan.partitioned_by else ")"
+    print_pairs(
+        [
+            ("job", f"{plan.job}  {plan.description}"),
+            ("source", plan.source),
+            ("environment", f"{plan.env} (target {plan.target})"),
+            ("engine", plan.engine),
+            ("parameters", [f"{name} = {value}" for name, value in plan.params.items()] or "none"),
+            ("reads", inputs or "nothing"),
+            ("checks", [f"{plan.suite}:", *[f"  {check}" for check in plan.checks]] if plan.suite else "none"),
+            ("writes", output),
+        ]
+    )
+
+
+def record_dict(record: RunRecord) -> dict[str, Any]:
+    """A run record for JSON."""
+    return asdict(record)
+
+
+def print_summary(record: RunRecord, *, hints: bool = True) -> None:
+    """What a run read, checked and published, and how to look at it."""
+    print_pairs(
+        [
+            ("run", f"{record.run_id}  {record.status} in {record.seconds or 0:.1f} s"),
+            ("parameters", ", ".join(f"{name}={value}" for name, value in record.params.items()) or None),
+            ("read", [_input_line(one) for one in record.inputs]),
+            ("checks", _check_lines(record)),
+            ("published", _output_lines(record)),
+            ("seconds", "  ".join(f"{name} {seconds:.1f}" for name, seconds in record.phases.items())),
+            ("error", str(record.error["message"]).splitlines() if record.error else None),
+            ("look at it", _hints(record) if hints and record.output else None),
+        ]
+    )
+
+
+def _input_line(one: Any) -> str:
+    facts = [f"{one.rows:,} rows" if one.rows is not None else "not scanned"]
+    if one.files is not None:
+        facts.append(f"{one.files} files, {size(one.size_bytes or 0)}")
+    if one.partitions is not None:
+        facts.append(f"{one.partitions} partitions")
+    return f"{one.name}: {', '.join(facts)}  ({one.dataset})"
+
+
+def _check_lines(record: RunRecord) -> list[str]:
+    if not record.checks:
+        return ["none"]
+    failed = [check for check in record.checks if not check.success]
+    passed = len(record.checks) - len(failed)
+    return [f"{passed} passed, {len(failed)} failed", *[f"{check.severity}: {check.check}" for check in failed]]
+
+
+def _output_lines(record: RunRecord) -> list[str]:
+    output = record.output
+    if output is None:
+        return ["nothing"]
+    lines = [f"{output.table}: {output.rows:,} rows"]
+    if output.partitions:
+        shown = ", ".join(output.partitions[:5]) + (", ..." if len(output.partitions) > 5 else "")
+        lines[0] += f" in {len(output.partitions)} partition{'s' if len(output.partitions) > 1 else ''} ({shown})"
+    return lines
+
+
+def _hints(record: RunRecord) -> list[str]:
+    assert record.output is not None
+    table = record.output.table
+    return [f"make show TABLE={table}", f'make query SQL="select * from {table} limit 10"', f"emrjobs runs show {record.run_id}"]
+
+
+def size(count: float) -> str:
+    """Bytes for people: 12.3 MB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

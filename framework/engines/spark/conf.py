@@ -1,0 +1,107 @@
+"""Spark properties of one environment, derived from its settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from framework.aws import Aws
+from framework.config.model import Settings
+
+_SDK = "software.amazon.awssdk.auth.credentials"
+
+
+def derive(settings: Settings, aws: Aws, *, project: str) -> dict[str, str]:
+    """Properties for a session that resolves tables through the catalog and reads `s3://`.
+
+    On EMR the cluster brings its own S3 connector and credentials (the instance profile); elsewhere S3A is set up for the
+    endpoint and keys that the environment names.
+
+    Args:
+        project: the project's folder, so that Python workers can import from it.
+    """
+    conf = {
+        "spark.app.name": "emrjobs",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
+        # One catalog for both kinds of table: Iceberg's are found in Glue, the others in the session's own catalog.
+        "spark.sql.catalog.spark_catalog": "org.apache.iceberg.spark.SparkSessionCatalog",
+        "spark.sql.catalog.spark_catalog.catalog-impl": "org.apache.iceberg.aws.glue.GlueCatalog",
+        "spark.sql.catalog.spark_catalog.io-impl": "org.apache.iceberg.aws.s3.S3FileIO",
+        "spark.sql.catalog.spark_catalog.warehouse": settings.catalog.warehouse,
+        "spark.sql.catalog.spark_catalog.client.region": aws.region,
+        # A staged snapshot must be seen by the session that picks it.
+        "spark.sql.catalog.spark_catalog.cache-enabled": "false",
+        "spark.executorEnv.PYTHONPATH": project,
+        "spark.sql.sources.partitionOverwriteMode": "dynamic",
+    }
+    if settings.target != "emr":
+        conf |= _on_this_machine(settings, aws)
+    return conf | dict(settings.spark.conf)
+
+
+def _on_this_machine(settings: Settings, aws: Aws) -> dict[str, str]:
+    cores = settings.spark.cores
+    conf = {
+        "spark.master": f"local[{cores}]",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.sql.catalogImplementation": "in-memory",
+        # Small data on few cores: AQE would coalesce the default 200 anyway, after planning them.
+        "spark.sql.shuffle.partitions": str(max(2, cores if isinstance(cores, int) else 4)),
+        "spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
+        "spark.hadoop.fs.s3a.endpoint.region": aws.region,
+        "spark.hadoop.fs.s3a.fast.upload.buffer": "bytebuffer",
+        "spark.hadoop.fs.s3a.threads.max": "32",
+        # Files are uploaded by the tasks and completed at the commit; S3 has no rename.
+        "spark.hadoop.fs.s3a.committer.name": "magic",
+        "spark.hadoop.fs.s3a.committer.magic.enabled": "true",
+        "spark.hadoop.mapreduce.outputcommitter.factory.scheme.s3": "org.apache.hadoop.fs.s3a.commit.S3ACommitterFactory",
+        "spark.hadoop.mapreduce.outputcommitter.factory.scheme.s3a": "org.apache.hadoop.fs.s3a.commit.S3ACommitterFactory",
+        "spark.sql.sources.commitProtocolClass": "org.apache.spark.internal.io.cloud.PathOutputCommitProtocol",
+        "spark.sql.parquet.output.committer.class": "org.apache.spark.internal.io.cloud.BindingParquetOutputCommitter",
+        # The committers above refuse "dynamic"; a run's folder is always new, so nothing is lost.
+        "spark.sql.sources.partitionOverwriteMode": "static",
+    }
+    return conf | _endpoints(aws) | _keys(aws)
+
+
+def _endpoints(aws: Aws) -> dict[str, str]:
+    conf: dict[str, str] = {}
+    if s3 := aws.endpoint("s3"):
+        conf |= {
+            "spark.hadoop.fs.s3a.endpoint": s3,
+            "spark.hadoop.fs.s3a.path.style.access": "true",
+            "spark.hadoop.fs.s3a.connection.ssl.enabled": str(s3.startswith("https")).lower(),
+            "spark.sql.catalog.spark_catalog.s3.endpoint": s3,
+            "spark.sql.catalog.spark_catalog.s3.path-style-access": "true",
+        }
+    if glue := aws.endpoint("glue"):
+        conf["spark.sql.catalog.spark_catalog.glue.endpoint"] = glue
+    return conf
+
+
+def _keys(aws: Aws) -> dict[str, str]:
+    keys = aws.credentials()
+    if not keys:
+        return {}
+    key_id, secret = keys
+    return {
+        "spark.hadoop.fs.s3a.access.key": key_id,
+        "spark.hadoop.fs.s3a.secret.key": secret,
+        "spark.hadoop.fs.s3a.aws.credentials.provider": "org.apache.hadoop.fs.s3a.SimpleAWSCredentialsProvider",
+        "spark.sql.catalog.spark_catalog.s3.access-key-id": key_id,
+        "spark.sql.catalog.spark_catalog.s3.secret-access-key": secret,
+        # Glue's client has no key properties of its own: `set_java_credentials` puts them where this provider looks.
+        "spark.sql.catalog.spark_catalog.client.credentials-provider": f"{_SDK}.SystemPropertyCredentialsProvider",
+    }
+
+
+def set_java_credentials(spark: Any, aws: Aws) -> None:
+    """Give the JVM's AWS SDK the environment's keys, where the environment has any; never through an argument list."""
+    keys = aws.credentials()
+    if keys:
+        system = spark._jvm.java.lang.System
+        system.setProperty("aws.accessKeyId", keys[0])
+        system.setProperty("aws.secretAccessKey", keys[1])

@@ -1,0 +1,74 @@
+"""The Spark engine: a function over DataFrames, or one SQL statement."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from framework import predicates
+from framework.aws import Aws
+from framework.engines.spark import failures, metrics, read
+from framework.errors import JobFailed
+from framework.jobs import Job, Params, Sql
+from framework.publish import Staged, StagingArea
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+_log = logging.getLogger(__name__)
+
+
+class SparkEngine:
+    """Executes the body of one job. Knows nothing of checks, publishing or where it was started from.
+
+    Args:
+        spark: a session of this run's own.
+        aws: to say more about a broken file.
+        root: the project's folder.
+    """
+
+    def __init__(self, spark: SparkSession, aws: Aws, root: Path) -> None:
+        self.spark = spark
+        self._aws = aws
+        self._root = root
+
+    def stage(self, job: Job, inputs: Mapping[str, read.ResolvedInput], params: Params, area: StagingArea) -> tuple[Staged, dict[str, int]]:
+        """Compute the job's output into `area`, which no reader looks at.
+
+        Returns:
+            What was staged, and how many rows each input gave.
+
+        Raises:
+            JobFailed: the job's own code or SQL raised; carries its file, line and message.
+            BadData: an input holds something else than the job declared.
+            DatasetNotFound, AccessRefused, ServiceUnavailable: a database could not be read.
+            SchemaMismatch: the output does not fit its table.
+            EngineUnavailable: Spark stopped; safe to retry.
+        """
+        since = metrics.last_execution(self.spark)
+        frames = {}
+        for name, one in inputs.items():
+            try:
+                frames[name] = read.frame(self.spark, one, params, where=job.where)
+            except Exception as exc:
+                raise failures.explain_read(exc, name, one, job.where) from exc
+        try:
+            staged = area.write(self._result(job, frames, params))
+        except Exception as exc:
+            raise failures.explain_run(exc, job, inputs, self.spark, self._aws, self._root) from exc
+        return staged, metrics.rows_read(self.spark, inputs, since)
+
+    def _result(self, job: Job, frames: Mapping[str, DataFrame], params: Params) -> DataFrame:
+        if isinstance(job.body, Sql):
+            text = predicates.markers(job.body.text, where=job.file)
+            used = {name: params[name] for _, _, name in predicates.spans(job.body.text, where=job.file)}
+            return self.spark.sql(text, args=used)
+        taken = inspect.signature(job.body).parameters
+        result = job.body(**frames, **{name: value for name, value in params.items() if name in taken})
+        if not hasattr(result, "writeTo"):
+            raise JobFailed(f"job {job.name} must return a DataFrame, it returned {type(result).__name__}", where=job.where)
+        frame: DataFrame = result
+        return frame

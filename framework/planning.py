@@ -1,0 +1,89 @@
+"""What a run would do, from declarations and configuration alone: nothing is started and nobody is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from framework import jobs, predicates
+from framework.config.loader import Loaded
+from framework.jobs import Job
+from framework.sources import jdbc, paths
+
+
+@dataclass(frozen=True)
+class PlannedInput:
+    """One input: `kind` is table, path or jdbc; `predicate` is what the source is asked for."""
+
+    name: str
+    kind: str
+    dataset: str
+    format: str | None = None
+    predicate: str | None = None
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run would read, check and write."""
+
+    job: str
+    description: str
+    env: str
+    target: str
+    engine: str
+    source: str
+    params: Mapping[str, str]
+    inputs: tuple[PlannedInput, ...]
+    output: str
+    format: str
+    mode: str
+    partitioned_by: tuple[str, ...]
+    checks: tuple[str, ...]
+    suite: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def plan(job: Job, given: Mapping[str, Any], loaded: Loaded) -> RunPlan:
+    """The plan of one run.
+
+    Raises:
+        UserError: a parameter, connection, path name or suite is wrong.
+    """
+    from framework.quality import suite as suites
+
+    params = job.bind(given)
+    file = job.suite_file(loaded.root)
+    suite = suites.load_suite(file) if file else None
+    return RunPlan(
+        job=job.name,
+        description=job.description,
+        env=loaded.env,
+        target=loaded.settings.target,
+        engine=job.engine.value,
+        source=job.where,
+        params={name: str(value) for name, value in params.items()},
+        inputs=tuple(_planned(name, dataset, job, params, loaded) for name, dataset in job.inputs.items()),
+        output=job.output.name,
+        format=job.output.format,
+        mode=job.output.write_mode,
+        partitioned_by=tuple(job.output.partitioned_by),
+        checks=tuple(expectation.in_words() for expectation in suite.expectations) if suite else (),
+        suite=file.relative_to(loaded.root).as_posix() if file else None,
+    )
+
+
+def _planned(name: str, dataset: jobs.Dataset, job: Job, params: jobs.Params, loaded: Loaded) -> PlannedInput:
+    if isinstance(dataset, jobs.Path):
+        values = {**loaded.settings.paths, **params}
+        uri = paths.normalise(jobs.fill(dataset.uri, values, what=f"input {name}", where=job.where), where=job.where)
+        return PlannedInput(name, "path", uri, dataset.format)
+    if isinstance(dataset, jobs.Jdbc):
+        connection = jdbc.find(loaded.settings.connections, dataset.connection, where=job.where)
+        predicate = predicates.render(dataset.where, params, jdbc.dialect(connection), where=job.where) if dataset.where else None
+        return PlannedInput(name, "jdbc", dataset.describe(), connection.kind, predicate)
+    predicate = predicates.render(dataset.where, params, "spark", where=job.where) if dataset.where else None
+    return PlannedInput(name, "table", dataset.name, None, predicate)

@@ -1,0 +1,128 @@
+"""What one environment gives to a run: clients, catalog, ledger, engine. Everything is opened when it is first needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from framework import jobs
+from framework.aws import Aws
+from framework.catalog import Catalog, Partition, TableInfo, open_catalog, pruning
+from framework.config.loader import Loaded
+from framework.config.references import Resolver
+from framework.engines.spark import conf, read
+from framework.errors import DatasetNotFound, nearest
+from framework.jobs import Job, Params
+from framework.ledger import Ledger
+from framework.predicates import render
+from framework.publish import StagingArea, is_staging_name, open_area
+from framework.sources import jdbc, paths
+from framework.store import open_store
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+StartSpark: TypeAlias = Callable[[Mapping[str, str]], "AbstractContextManager[SparkSession]"]
+
+
+class Platform:
+    """One environment, ready to run jobs.
+
+    Args:
+        loaded: its settings.
+        start_spark: opens a session with the given properties and closes it.
+        local: values of a local service by its name; None where there are no local services.
+    """
+
+    def __init__(self, loaded: Loaded, start_spark: StartSpark, *, local: Callable[[str], Mapping[str, str]] | None = None) -> None:
+        self.loaded = loaded
+        self.settings = loaded.settings
+        self.root: Path = loaded.root
+        self.resolver = Resolver(secrets_client=self._client, local=local, root=loaded.root)
+        self.aws = Aws(loaded.settings.aws, self.resolver)
+        self._start_spark = start_spark
+
+    def _client(self, service: str) -> Any:
+        return self.aws.client(service)
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        return open_catalog(self.settings.catalog, self.aws)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(open_store(self.settings.state, self.aws))
+
+    def spark(self) -> AbstractContextManager[SparkSession]:
+        """A Spark session of this environment; leaving the context stops it."""
+        return self._start_spark(conf.derive(self.settings, self.aws, project=str(self.root)))
+
+    def area(self, spark: SparkSession, job: Job, run_id: str) -> StagingArea:
+        """Where a run's rows are staged."""
+        return open_area(spark, self.catalog, job.output, run_id)
+
+    def resolve(self, job: Job, params: Params) -> dict[str, read.ResolvedInput]:
+        """Each input looked up: where it is, that it is there, which partitions the run needs.
+
+        Raises:
+            DatasetNotFound: a table, bucket or path is not there.
+            ConfigError: an unknown connection, or a secret that cannot be resolved.
+        """
+        values: dict[str, object] = {**self.settings.paths, **params}
+        resolved: dict[str, read.ResolvedInput] = {}
+        for name, dataset in job.inputs.items():
+            if isinstance(dataset, jobs.Table):
+                resolved[name] = self._table(name, dataset, params, job.where)
+            elif isinstance(dataset, jobs.Path):
+                resolved[name] = paths.resolve(name, dataset, values, self.aws, where=job.where)
+            else:
+                resolved[name] = jdbc.resolve(
+                    dataset,
+                    params,
+                    self.settings.connections,
+                    self.resolver,
+                    where=job.where,
+                    looked_in=self.loaded.looked_in(f"connections.{dataset.connection}.password"),
+                )
+        return resolved
+
+    def table(self, name: str, *, where: str | None = None) -> TableInfo:
+        """A catalog table by name.
+
+        Raises:
+            DatasetNotFound: it is not there.
+        """
+        info = self.catalog.find(name)
+        if info is None:
+            known = [table.name for table in self.catalog.tables() if not is_staging_name(table.name)]
+            raise DatasetNotFound(f"there is no table {name}", where=where, fix=nearest(name.lower(), known, what="table"))
+        return info
+
+    def read_of(self, name: str) -> read.TableRead:
+        """A whole catalog table, for ad-hoc queries."""
+        info = self.table(name)
+        return read.TableRead(info, None, self._partitions(info, None))
+
+    def _table(self, name: str, dataset: jobs.Table, params: Params, where: str) -> read.TableRead:
+        info = self.table(dataset.name, where=where)
+        expression = None
+        if dataset.where:
+            predicate = render(dataset.where, params, "spark", where=where)
+            expression = pruning.expression(predicate, info.partition_keys) if info.partition_keys else None
+        return read.TableRead(info, dataset.where, self._partitions(info, expression))
+
+    def _partitions(self, info: TableInfo, expression: str | None) -> tuple[Partition, ...]:
+        return tuple(self.catalog.partitions(info, expression)) if info.partition_keys else ()
+
+
+def describe(dataset: Any, values: Mapping[str, object]) -> str:
+    """A dataset as the plan shows it, placeholders filled in where they can be."""
+    if isinstance(dataset, jobs.Path):
+        try:
+            return paths.normalise(jobs.fill(dataset.uri, values, what="path"))
+        except Exception:
+            return dataset.uri
+    return str(dataset.describe())

@@ -1,0 +1,240 @@
+"""Run one job once: resolve, compute into staging, check, publish, record."""
+
+from __future__ import annotations
+
+import datetime as dt
+import importlib.metadata
+import logging
+import platform as machine
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from framework import progress as events
+from framework.engines.spark import conf
+from framework.engines.spark.engine import SparkEngine
+from framework.engines.spark.read import ResolvedInput, TableRead
+from framework.errors import ChecksFailed, EmrjobsError
+from framework.jobs import Job, Params
+from framework.ledger import (
+    FAILED,
+    INTERRUPTED,
+    RUNNING,
+    SUCCEEDED,
+    CheckRecord,
+    InputRecord,
+    OutputRecord,
+    RunRecord,
+    code_hash,
+    new_run_id,
+)
+from framework.platform import Platform
+from framework.publish import Published, Staged, StagingArea
+from framework.quality import suite as suites
+from framework.sources.jdbc import JdbcRead
+from framework.sources.paths import PathRead
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from framework.quality.gate import CheckReport
+
+_log = logging.getLogger(__name__)
+
+PHASES = ("resolve", "start", "stage", "check", "publish")
+
+
+def run_job(job: Job, given: Mapping[str, Any], platform: Platform, on_event: events.OnRunEvent = events.ignore) -> RunRecord:
+    """Run a job from its parameters to its published table; the one way, whatever the target.
+
+    Args:
+        given: parameters as the user gave them, texts or values.
+
+    Returns:
+        The record of the run, which is also in the ledger.
+
+    Raises:
+        UserError: before anything was started, or an input is not there.
+        ChecksFailed: nothing was published; `report` holds the failing checks.
+        EmrjobsError: the job failed; readers see what they saw before.
+    """
+    params = job.bind(given)
+    file = job.suite_file(platform.root)
+    suite = suites.load_suite(file) if file else None
+    with _recorded(job, params, platform, on_event) as run, ExitStack() as opened:
+        with ThreadPoolExecutor(1) as pool:
+            # Starting Spark is the longest part: everything that does not need it happens meanwhile.
+            started = pool.submit(_start, platform, opened)
+            with run.phase("resolve", "look up the inputs"):
+                inputs = _resolve(run, job, params, platform, started)
+            with run.phase("start", "start Spark"):
+                if suite:
+                    _gate().preload()
+                spark = started.result()
+        area = platform.area(spark, job, run.record.run_id)
+        engine = SparkEngine(spark, platform.aws, platform.root)
+        try:
+            with run.phase("stage", f"compute {job.name}"), _watched(spark, on_event):
+                staged, rows = engine.stage(job, inputs, params, area)
+                run.staged(inputs, rows, staged)
+            if suite:
+                with run.phase("check", f"check {staged.rows:,} staged rows against {suite.name}"), _watched(spark, on_event):
+                    run.checked(_audit(area, suite, params))
+            with run.phase("publish", f"publish to {job.output.name}"):
+                run.published(area.publish())
+        except BaseException:
+            _give_up(spark, area)
+            raise
+    return run.record
+
+
+@dataclass
+class _Run:
+    """The record of a run as it grows."""
+
+    record: RunRecord
+    on_event: events.OnRunEvent
+    phases: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def phase(self, name: str, text: str) -> Iterator[None]:
+        self.on_event(events.PhaseStarted(name, text))
+        begun = time.monotonic()
+        try:
+            yield
+        finally:
+            self.phases[name] = round(time.monotonic() - begun, 3)
+            self.on_event(events.PhaseEnded(name, self.phases[name], text))
+
+    def staged(self, inputs: Mapping[str, ResolvedInput], rows: Mapping[str, int], staged: Staged) -> None:
+        self.record = replace(self.record, inputs=tuple(_input_record(name, read, rows.get(name)) for name, read in inputs.items()))
+        _log.info("staged %s rows at %s", staged.rows, staged.location)
+
+    def checked(self, report: CheckReport) -> None:
+        from framework.quality.gate import describe as in_words
+
+        checks = tuple(CheckRecord(in_words(result), result.severity.value, result.success) for result in report.results)
+        self.record = replace(self.record, checks=checks)
+        if report.failed_errors:
+            raise ChecksFailed(
+                f"{len(report.failed_errors)} of {len(report.results)} checks failed; nothing was published",
+                details=[in_words(result) for result in report.failed_errors],
+                fix=f"correct the data or the job, or the suite configs/checks/{report.suite}.yaml",
+                report=report,
+            )
+
+    def published(self, done: Published) -> None:
+        self.record = replace(self.record, output=OutputRecord(done.table, done.rows, done.partitions, done.version, done.previous))
+
+
+@contextmanager
+def _recorded(job: Job, params: Params, platform: Platform, on_event: events.OnRunEvent) -> Iterator[_Run]:
+    """Keep the run's record in the ledger from its start to its end, whatever the end is."""
+    now = dt.datetime.now(dt.UTC)
+    record = RunRecord(
+        run_id=new_run_id(job.name, now),
+        job=job.name,
+        env=platform.loaded.env,
+        target=platform.settings.target,
+        engine=job.engine.value,
+        params={name: str(value) for name, value in params.items()},
+        status=RUNNING,
+        started=now.isoformat(timespec="milliseconds"),
+        versions=_versions(platform),
+        code=code_hash(platform.root, job.suite_file(platform.root)),
+    )
+    run = _Run(record, on_event)
+    platform.ledger.write(record)
+    try:
+        yield run
+    except BaseException as exc:
+        status = INTERRUPTED if isinstance(exc, KeyboardInterrupt) else FAILED
+        message = platform.resolver.mask(str(exc))
+        error = {"type": type(exc).__name__, "message": message, "exit_code": getattr(exc, "exit_code", 1)}
+        _log.error("run %s %s: %s", record.run_id, status, message)
+        _close(run, platform, status, error)
+        raise
+    _close(run, platform, SUCCEEDED, None)
+
+
+def _close(run: _Run, platform: Platform, status: str, error: Mapping[str, Any] | None) -> None:
+    ended = dt.datetime.now(dt.UTC)
+    seconds = (ended - dt.datetime.fromisoformat(run.record.started)).total_seconds()
+    run.record = replace(
+        run.record,
+        status=status,
+        ended=ended.isoformat(timespec="milliseconds"),
+        seconds=round(seconds, 3),
+        phases=dict(run.phases),
+        error=error,
+    )
+    try:
+        platform.ledger.write(run.record)
+    except EmrjobsError as exc:
+        if status == SUCCEEDED:
+            raise
+        # The first error is the one to read; the ledger may be what is down.
+        _log.error("the run's record could not be written: %s", exc)
+
+
+def _start(platform: Platform, opened: ExitStack) -> SparkSession:
+    spark = opened.enter_context(platform.spark())
+    conf.set_java_credentials(spark, platform.aws)
+    return spark
+
+
+def _resolve(run: _Run, job: Job, params: Params, platform: Platform, started: Future[SparkSession]) -> dict[str, ResolvedInput]:
+    try:
+        return platform.resolve(job, params)
+    except BaseException:
+        # Wait, so that the session is closed and not left to itself.
+        started.exception()
+        raise
+
+
+def _audit(area: StagingArea, suite: suites.Suite, params: Params) -> CheckReport:
+    return _gate().audit(area.read(), suite, parameters=params)
+
+
+def _gate() -> Any:
+    from framework.quality import gate
+
+    return gate
+
+
+@contextmanager
+def _watched(spark: SparkSession, on_event: events.OnRunEvent) -> Iterator[None]:
+    from framework.engines.spark.progress import watch
+
+    with watch(spark, lambda seen: on_event(events.Working(seen.text, seen.done, seen.total))):
+        yield
+
+
+def _give_up(spark: SparkSession, area: StagingArea) -> None:
+    try:
+        spark.sparkContext.cancelAllJobs()
+        area.discard()
+    except Exception as exc:  # the first error is the one to read
+        _log.warning("what was staged could not be removed: %s", exc)
+
+
+def _input_record(name: str, read: ResolvedInput, rows: int | None) -> InputRecord:
+    if isinstance(read, PathRead):
+        return InputRecord(name, "path", read.uri, rows, files=read.files, size_bytes=read.size_bytes)
+    if isinstance(read, JdbcRead):
+        return InputRecord(name, "jdbc", f"{read.connection}: {read.query}", rows)
+    partitions = len(read.partitions) if isinstance(read, TableRead) and read.info.partition_keys else None
+    return InputRecord(name, read.info.format, read.info.name, rows, partitions=partitions)
+
+
+def _versions(platform: Platform) -> dict[str, str]:
+    found = {"release": platform.settings.release, "python": machine.python_version()}
+    for package in ("emrjobs", "pyspark", "great-expectations"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
