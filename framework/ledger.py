@@ -48,7 +48,6 @@ class CheckRecord:
     check: str
     severity: str
     success: bool
-    observed: str = ""
 
 
 @dataclass(frozen=True)

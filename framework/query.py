@@ -24,7 +24,7 @@ def run_query(platform: Platform, sql: str, limit: int) -> tuple[list[str], list
         raise UserError(exc.message.replace("a SQL job is", "a query is"), where=exc.where, details=exc.details) from exc
     tables = [platform.read_of(name) for name in names]
     with platform.spark() as spark:
-        conf.set_java_credentials(spark, platform.aws)
+        conf.prepare(spark, platform.aws)
         for table in tables:
             read.mount(spark, table)
         try:

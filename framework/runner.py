@@ -7,7 +7,7 @@ import importlib.metadata
 import logging
 import platform as machine
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -47,11 +47,18 @@ _log = logging.getLogger(__name__)
 PHASES = ("resolve", "start", "stage", "check", "publish")
 
 
-def run_job(job: Job, given: Mapping[str, Any], platform: Platform, on_event: events.OnRunEvent = events.ignore) -> RunRecord:
+def run_job(
+    job: Job,
+    given: Mapping[str, Any],
+    platform: Platform,
+    on_event: events.OnRunEvent = events.ignore,
+    on_report: Callable[[CheckReport], None] = lambda report: None,
+) -> RunRecord:
     """Run a job from its parameters to its published table; the one way, whatever the target.
 
     Args:
         given: parameters as the user gave them, texts or values.
+        on_report: gets what the checks found, whether they passed or not.
 
     Returns:
         The record of the run, which is also in the ledger.
@@ -63,26 +70,29 @@ def run_job(job: Job, given: Mapping[str, Any], platform: Platform, on_event: ev
     """
     params = job.bind(given)
     file = job.suite_file(platform.root)
-    suite = suites.load_suite(file) if file else None
+    suite = suites.load_suite(file, name=str(job.checks)) if file else None
     with _recorded(job, params, platform, on_event) as run, ExitStack() as opened:
         with ThreadPoolExecutor(1) as pool:
             # Starting Spark is the longest part: everything that does not need it happens meanwhile.
-            started = pool.submit(_start, platform, opened)
+            started = pool.submit(opened.enter_context, platform.spark())
             with run.phase("resolve", "look up the inputs"):
                 inputs = _resolve(run, job, params, platform, started)
             with run.phase("start", "start Spark"):
                 if suite:
                     _gate().preload()
                 spark = started.result()
+                conf.prepare(spark, platform.aws)
         area = platform.area(spark, job, run.record.run_id)
         engine = SparkEngine(spark, platform.aws, platform.root)
         try:
-            with run.phase("stage", f"compute {job.name}"), _watched(spark, on_event):
+            with run.phase("stage", f"compute {job.name}"), _watched(spark, f"compute {job.name}", on_event):
                 staged, rows = engine.stage(job, inputs, params, area)
                 run.staged(inputs, rows, staged)
             if suite:
-                with run.phase("check", f"check {staged.rows:,} staged rows against {suite.name}"), _watched(spark, on_event):
-                    run.checked(_audit(area, suite, params))
+                with run.phase("check", f"check {staged.rows:,} staged rows against {suite.name}"):
+                    report = _gate().audit(area.read(), suite, parameters=params)
+                on_report(report)
+                run.checked(report)
             with run.phase("publish", f"publish to {job.output.name}"):
                 run.published(area.publish())
         except BaseException:
@@ -114,9 +124,9 @@ class _Run:
         _log.info("staged %s rows at %s", staged.rows, staged.location)
 
     def checked(self, report: CheckReport) -> None:
-        from framework.quality.gate import describe as in_words
+        from framework.quality.report import describe as in_words
 
-        checks = tuple(CheckRecord(in_words(result), result.severity.value, result.success) for result in report.results)
+        checks = tuple(CheckRecord(in_words(result), str(result.severity), result.success) for result in report.results)
         self.record = replace(self.record, checks=checks)
         if report.failed_errors:
             raise ChecksFailed(
@@ -180,12 +190,6 @@ def _close(run: _Run, platform: Platform, status: str, error: Mapping[str, Any] 
         _log.error("the run's record could not be written: %s", exc)
 
 
-def _start(platform: Platform, opened: ExitStack) -> SparkSession:
-    spark = opened.enter_context(platform.spark())
-    conf.set_java_credentials(spark, platform.aws)
-    return spark
-
-
 def _resolve(run: _Run, job: Job, params: Params, platform: Platform, started: Future[SparkSession]) -> dict[str, ResolvedInput]:
     try:
         return platform.resolve(job, params)
@@ -195,10 +199,6 @@ def _resolve(run: _Run, job: Job, params: Params, platform: Platform, started: F
         raise
 
 
-def _audit(area: StagingArea, suite: suites.Suite, params: Params) -> CheckReport:
-    return _gate().audit(area.read(), suite, parameters=params)
-
-
 def _gate() -> Any:
     from framework.quality import gate
 
@@ -206,10 +206,14 @@ def _gate() -> Any:
 
 
 @contextmanager
-def _watched(spark: SparkSession, on_event: events.OnRunEvent) -> Iterator[None]:
-    from framework.engines.spark.progress import watch
+def _watched(spark: SparkSession, text: str, on_event: events.OnRunEvent) -> Iterator[None]:
+    from framework.engines.spark.progress import ProgressPoller, SparkProgress
 
-    with watch(spark, lambda seen: on_event(events.Working(seen.text, seen.done, seen.total))):
+    def tell(seen: SparkProgress) -> None:
+        if seen.total:
+            on_event(events.Working(text, seen.done, seen.total))
+
+    with ProgressPoller(spark.sparkContext, tell):
         yield
 
 

@@ -170,9 +170,9 @@ class IcebergArea:
         table = self._table(self._stage_name)
         metadata = table.operations().current().metadataFileLocation()
         try:
-            self._spark.sql(
-                "CALL spark_catalog.system.register_table(table => :name, metadata_file => :file)", {"name": self._name, "file": metadata}
-            ).collect()
+            iceberg = self._spark._jvm.org.apache.iceberg
+            catalog = iceberg.spark.Spark3Util.loadIcebergCatalog(self._spark._jsparkSession, "spark_catalog")
+            catalog.registerTable(iceberg.catalog.TableIdentifier.parse(self._name), metadata)
         except Exception as exc:
             name, message = _java_error(exc)
             if "AlreadyExists" in name or "already exists" in message.lower():

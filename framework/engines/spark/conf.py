@@ -32,7 +32,8 @@ def derive(settings: Settings, aws: Aws, *, project: str) -> dict[str, str]:
         # A staged snapshot must be seen by the session that picks it.
         "spark.sql.catalog.spark_catalog.cache-enabled": "false",
         "spark.executorEnv.PYTHONPATH": project,
-        "spark.sql.sources.partitionOverwriteMode": "dynamic",
+        # `metrics` knows a scan by its location, which must not be cut off.
+        "spark.sql.maxMetadataStringLength": "4000",
     }
     if settings.target != "emr":
         conf |= _on_this_machine(settings, aws)
@@ -61,8 +62,6 @@ def _on_this_machine(settings: Settings, aws: Aws) -> dict[str, str]:
         "spark.hadoop.mapreduce.outputcommitter.factory.scheme.s3a": "org.apache.hadoop.fs.s3a.commit.S3ACommitterFactory",
         "spark.sql.sources.commitProtocolClass": "org.apache.spark.internal.io.cloud.PathOutputCommitProtocol",
         "spark.sql.parquet.output.committer.class": "org.apache.spark.internal.io.cloud.BindingParquetOutputCommitter",
-        # The committers above refuse "dynamic"; a run's folder is always new, so nothing is lost.
-        "spark.sql.sources.partitionOverwriteMode": "static",
     }
     return conf | _endpoints(aws) | _keys(aws)
 
@@ -93,13 +92,18 @@ def _keys(aws: Aws) -> dict[str, str]:
         "spark.hadoop.fs.s3a.aws.credentials.provider": "org.apache.hadoop.fs.s3a.SimpleAWSCredentialsProvider",
         "spark.sql.catalog.spark_catalog.s3.access-key-id": key_id,
         "spark.sql.catalog.spark_catalog.s3.secret-access-key": secret,
-        # Glue's client has no key properties of its own: `set_java_credentials` puts them where this provider looks.
+        # Glue's client has no key properties of its own: `prepare` puts them where this provider looks.
         "spark.sql.catalog.spark_catalog.client.credentials-provider": f"{_SDK}.SystemPropertyCredentialsProvider",
     }
 
 
-def set_java_credentials(spark: Any, aws: Aws) -> None:
-    """Give the JVM's AWS SDK the environment's keys, where the environment has any; never through an argument list."""
+def prepare(spark: Any, aws: Aws) -> None:
+    """Make a new session usable from this thread, wherever it was started, with the environment's keys.
+
+    The JVM's AWS SDK takes the keys from system properties: they never reach an argument list.
+    """
+    # Each Python thread has a Java thread of its own, and Iceberg asks that thread for the session.
+    spark._jvm.SparkSession.setActiveSession(spark._jsparkSession)
     keys = aws.credentials()
     if keys:
         system = spark._jvm.java.lang.System

@@ -171,11 +171,11 @@ class OwnJvm:
 
     def __init__(self, launch: JvmLaunch) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="emrjobs-spark-")
-        self._connection = Path(self._folder.name) / "connection"
+        self.connection_file = Path(self._folder.name) / "connection"
         self._log = launch.log
         launch.log.parent.mkdir(parents=True, exist_ok=True)
         launch.cwd.mkdir(parents=True, exist_ok=True)
-        changes = {**environment(self._connection), **launch.env}
+        changes = {**environment(self.connection_file), **launch.env}
         env = {key: value for key, value in {**os.environ, **changes}.items() if value is not None}
         with launch.log.open("ab") as log:
             try:
@@ -200,7 +200,7 @@ class OwnJvm:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             try:
-                return read_connection(self._connection)
+                return read_connection(self.connection_file)
             except (OSError, ValueError):
                 pass
             try:
@@ -221,6 +221,11 @@ class OwnJvm:
             return self.process.wait()
         finally:
             self._folder.cleanup()
+
+    def kill(self) -> None:
+        """End the JVM without ado."""
+        self.process.kill()
+        self.close()
 
 
 def tail(log: Path, lines: int = 12) -> list[str]:

@@ -59,5 +59,6 @@ def _is_scan_of(name: str, label: str, read: ResolvedInput) -> bool:
     if isinstance(read, TableRead):
         return re.search(rf"\bspark_catalog\.{re.escape(read.info.name)}\b", name) is not None
     if isinstance(read, PathRead):
-        return read.uri.rstrip("/") in name
+        # Spark writes file:/x where a URI has file:///x.
+        return read.uri.replace("file:///", "file:/").rstrip("/") in name
     return read.query in name

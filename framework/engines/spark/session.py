@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from framework.engines.spark.jvm import Connection, JvmLaunch, OwnJvm, WarmJvm, read_connection, tail
+from framework.engines.spark.jvm import Connection, JvmLaunch, OwnJvm, WarmJvm, read_connection
 from framework.errors import EngineUnavailable, MissingExtra
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def start(
     app_name: str = "emrjobs",
     python_path: Sequence[Path] = (),
     wait: float = 2.0,
+    end_timeout: float = 20.0,
     tell: Tell = lambda line: None,
 ) -> Iterator[SparkSession]:
     """Open a Spark session, and end it whatever happens inside: jobs cancelled, context stopped, own JVM gone.
@@ -66,6 +67,7 @@ def start(
         conf: Spark properties. Memory and class path belong to the JVM (`launch`), not here.
         python_path: folders whose modules the Python workers can import.
         wait: seconds to wait for a warm JVM that is in use.
+        end_timeout: seconds that a JVM of its own may take to end before it is killed.
         tell: told why the warm JVM was not used.
 
     Raises:
@@ -83,12 +85,12 @@ def start(
                 log.info("%s", exc)
                 tell(f"{exc.message}; starting another JVM")
         if gateway is None and launch is not None:
-            gateway = stack.enter_context(_own(launch))
+            gateway = stack.enter_context(_own(launch, end_timeout))
         yield stack.enter_context(_session(gateway, conf, app_name, python_path))
 
 
 @contextlib.contextmanager
-def _own(launch: JvmLaunch) -> Iterator[ClientServer]:
+def _own(launch: JvmLaunch, end_timeout: float) -> Iterator[ClientServer]:
     jvm = OwnJvm(launch)
     try:
         _import_pyspark()  # meanwhile the JVM starts
@@ -97,8 +99,10 @@ def _own(launch: JvmLaunch) -> Iterator[ClientServer]:
             yield gateway
         finally:
             _disconnect(gateway)
-    finally:
-        jvm.close()
+    except BaseException:
+        jvm.kill()
+        raise
+    jvm.close(end_timeout)
 
 
 @contextlib.contextmanager
@@ -134,9 +138,7 @@ def _taken(warm: WarmJvm, *, wait: float) -> Iterator[ClientServer]:
 
 
 @contextlib.contextmanager
-def _session(
-    gateway: ClientServer | None, conf: Mapping[str, str], app_name: str, python_path: Sequence[Path]
-) -> Iterator[SparkSession]:
+def _session(gateway: ClientServer | None, conf: Mapping[str, str], app_name: str, python_path: Sequence[Path]) -> Iterator[SparkSession]:
     _import_pyspark()
     from pyspark import SparkConf, SparkContext
     from pyspark.sql import SparkSession
@@ -178,7 +180,8 @@ def _session(
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGINT, handler)
         yield SparkSession(context)
-    except BaseException:
+    except BaseException as exc:
+        _keep_texts(exc)
         _stop(gateway, context)
         raise
     else:
@@ -222,6 +225,22 @@ def _stop(gateway: ClientServer, context: SparkContext | None) -> None:
         connection.close()
 
 
+def _keep_texts(error: BaseException | None) -> None:
+    """Fix the texts of Java errors: py4j and pyspark ask the JVM for them when they are printed, which may be after its end."""
+    from py4j.protocol import Py4JJavaError
+    from pyspark.errors.exceptions.captured import CapturedException
+
+    while error is not None:
+        if isinstance(error, Py4JJavaError | CapturedException):
+            kind = type(error)
+            try:
+                text = str(error)
+            except Exception:
+                text = getattr(error, "errmsg", kind.__name__)
+            error.__class__ = type(kind.__name__, (kind,), {"__str__": lambda self, text=text: text, "__module__": kind.__module__})
+        error = error.__cause__ or error.__context__
+
+
 def clear(gateway: ClientServer) -> None:
     """Stop a SparkContext that was left in the JVM, and forget all that Spark and Hadoop keep outside of contexts.
 
@@ -229,7 +248,8 @@ def clear(gateway: ClientServer) -> None:
     credentials of the one before it.
     """
     jvm = gateway.jvm
-    left = jvm.org.apache.spark.SparkContext.getActive()
+    # The companion object itself: Scala gives its private[spark] methods no static twin.
+    left = getattr(getattr(jvm.org.apache.spark, "SparkContext$"), "MODULE$").getActive()
     if left.isDefined():
         log.info("stopping a Spark context that an earlier run left behind")
         context = left.get()

@@ -1,0 +1,141 @@
+"""The embedded target: an environment's platform on the local services, set up once."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from framework.config.loader import Loaded
+from framework.errors import ConfigError, EmrjobsError, ServiceUnavailable
+from framework.local.events import Event, Progress
+from framework.local.service import Endpoint
+from framework.local.supervisor import Supervisor
+from framework.platform import Platform
+from framework.sources.paths import normalise, split_s3
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+OnEvent = Callable[[Event], None]
+
+
+def supervisor(loaded: Loaded, on_event: OnEvent) -> Supervisor:
+    """The services of the project, with the environment's settings."""
+    return Supervisor(loaded.root, {"spark": {"driver_memory": loaded.settings.spark.driver_memory}}, on_event)
+
+
+@contextlib.contextmanager
+def open_platform(loaded: Loaded, on_event: OnEvent) -> Iterator[Platform]:
+    """Start what the environment needs (what runs already is only checked), set it up once, and give its platform.
+
+    A failure inside is told together with the services that died meanwhile.
+
+    Raises:
+        ServiceUnavailable: a service did not start.
+    """
+    services = supervisor(loaded, on_event)
+    endpoints = dict(services.up(loaded.settings.local.services))
+
+    def values(service: str) -> Mapping[str, str]:
+        if service not in endpoints:
+            endpoints.update(services.up([service]))
+        return endpoints[service].values
+
+    platform = Platform(loaded, _SparkStarter(loaded, services, on_event), local=values)
+    try:
+        _set_up(loaded, endpoints, on_event)
+        yield platform
+    except EmrjobsError as exc:
+        exc.details = (*exc.details, *(line for text in services.diagnose() for line in text.splitlines()))
+        raise
+
+
+@dataclass(frozen=True)
+class _SparkStarter:
+    """Opens Spark sessions: in the warm JVM where the settings want one, else in a JVM of their own."""
+
+    loaded: Loaded
+    services: Supervisor
+    on_event: OnEvent
+
+    @contextlib.contextmanager
+    def __call__(self, conf: Mapping[str, str]) -> Iterator[SparkSession]:
+        from framework.engines.spark import session
+        from framework.local import spark_jvm
+
+        settings = self.loaded.settings.spark
+
+        def progress(text: str, done: int | None = None, total: int | None = None) -> None:
+            self.on_event(Progress("spark", text, done, total))
+
+        warm = None
+        if settings.warm:
+            try:
+                warm = spark_jvm.warm_jvm(self.services.up(["spark"])["spark"])
+            except ServiceUnavailable as exc:
+                progress(f"the warm JVM did not start ({exc.message}); starting one of its own")
+        launch = spark_jvm.own_jvm(self.loaded.root, memory=settings.driver_memory, on_progress=progress)
+        with session.start(conf, launch=launch, warm=warm, tell=progress) as spark:
+            yield spark
+
+
+def _set_up(loaded: Loaded, endpoints: Mapping[str, Endpoint], on_event: OnEvent) -> None:
+    """Buckets, databases and the sample data, once per environment and per data that a reset has not deleted."""
+    marker = _marker(loaded.root)
+    wanted = _state(loaded, endpoints)
+    try:
+        if json.loads(marker.read_text(encoding="utf-8")).get(loaded.env) == wanted:
+            return
+    except (OSError, ValueError):
+        pass
+    if "s3" in endpoints:
+        from framework.local.seaweedfs import buckets
+
+        buckets(endpoints["s3"], _buckets(loaded))
+    if loaded.settings.local.seed:
+        _seed(loaded.settings.local.seed, loaded, endpoints, on_event)
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.write_text(json.dumps({loaded.env: wanted}), encoding="utf-8")
+
+
+def forget(root: Path) -> None:
+    """Set up anew next time: data were deleted."""
+    _marker(root).unlink(missing_ok=True)
+
+
+def _marker(root: Path) -> Path:
+    return root / ".local" / "set-up.json"
+
+
+def _state(loaded: Loaded, endpoints: Mapping[str, Endpoint]) -> str:
+    """Changes when something has to be set up: other buckets, another seed, or services whose data are new (their secrets are too)."""
+    secrets = [endpoints[name][key] for name in sorted(endpoints) for key in sorted(endpoints[name].secret)]
+    return hashlib.sha256(json.dumps([sorted(_buckets(loaded)), loaded.settings.local.seed, secrets]).encode()).hexdigest()
+
+
+def _buckets(loaded: Loaded) -> set[str]:
+    settings = loaded.settings
+    prefixes = [settings.state, settings.catalog.warehouse, *settings.paths.values()]
+    return {split_s3(uri)[0] for uri in map(normalise, prefixes) if uri.startswith("s3://")}
+
+
+def _seed(name: str, loaded: Loaded, endpoints: Mapping[str, Endpoint], on_event: OnEvent) -> None:
+    """Call the environment's `module:function` with (settings, endpoints, progress)."""
+    module_name, colon, function_name = name.partition(":")
+    try:
+        function: Any = getattr(importlib.import_module(module_name), function_name)
+    except (ImportError, AttributeError) as exc:
+        raise ConfigError(f"local.seed: {name} cannot be imported: {exc}", fix="write module:function") from exc
+    if not colon:
+        raise ConfigError(f"local.seed: {name} must be module:function")
+
+    def progress(text: str, done: int | None = None, total: int | None = None) -> None:
+        on_event(Progress("sample data", text, done, total))
+
+    function(loaded.settings, endpoints, progress)
