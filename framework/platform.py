@@ -35,15 +35,24 @@ class Platform:
         loaded: its settings.
         start_spark: opens a session with the given properties and closes it.
         local: values of a local service by its name; None where there are no local services.
+        engine_log: what the engine wrote to its log since the last session was opened.
     """
 
-    def __init__(self, loaded: Loaded, start_spark: StartSpark, *, local: Callable[[str], Mapping[str, str]] | None = None) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        start_spark: StartSpark,
+        *,
+        local: Callable[[str], Mapping[str, str]] | None = None,
+        engine_log: Callable[[], str] = str,
+    ) -> None:
         self.loaded = loaded
         self.settings = loaded.settings
         self.root: Path = loaded.root
         self.resolver = Resolver(secrets_client=self._client, local=local, root=loaded.root)
         self.aws = Aws(loaded.settings.aws, self.resolver)
         self._start_spark = start_spark
+        self.engine_log = engine_log
 
     def _client(self, service: str) -> Any:
         return self.aws.client(service)

@@ -101,6 +101,18 @@ def run_job(
     return run.record
 
 
+class _LogBook(logging.Handler):
+    """What the framework logs during one run."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.lines: list[str] = []
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)-5s %(name)s: %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+
 @dataclass
 class _Run:
     """The record of a run as it grows."""
@@ -108,10 +120,12 @@ class _Run:
     record: RunRecord
     on_event: events.OnRunEvent
     phases: dict[str, float] = field(default_factory=dict)
+    book: _LogBook = field(default_factory=_LogBook)
 
     @contextmanager
     def phase(self, name: str, text: str) -> Iterator[None]:
         self.on_event(events.PhaseStarted(name, text))
+        _log.info("%s: %s", name, text)
         begun = time.monotonic()
         try:
             yield
@@ -158,16 +172,26 @@ def _recorded(job: Job, params: Params, platform: Platform, on_event: events.OnR
     )
     run = _Run(record, on_event)
     platform.ledger.write(record)
+    own = logging.getLogger("framework")
+    own.addHandler(run.book)
+    level = own.level
+    own.setLevel(min(logging.INFO, own.getEffectiveLevel()))
     try:
         yield run
     except BaseException as exc:
         status = INTERRUPTED if isinstance(exc, KeyboardInterrupt) else FAILED
         message = platform.resolver.mask(str(exc))
         error = {"type": type(exc).__name__, "message": message, "exit_code": getattr(exc, "exit_code", 1)}
-        _log.error("run %s %s: %s", record.run_id, status, message)
+        _log.log(
+            logging.INFO if isinstance(exc, EmrjobsError) else logging.ERROR, "run %s %s: %s", record.run_id, status, message, exc_info=True
+        )
         _close(run, platform, status, error)
         raise
-    _close(run, platform, SUCCEEDED, None)
+    else:
+        _close(run, platform, SUCCEEDED, None)
+    finally:
+        own.removeHandler(run.book)
+        own.setLevel(level)
 
 
 def _close(run: _Run, platform: Platform, status: str, error: Mapping[str, Any] | None) -> None:
@@ -182,6 +206,8 @@ def _close(run: _Run, platform: Platform, status: str, error: Mapping[str, Any] 
         error=error,
     )
     try:
+        text = "\n".join([*run.book.lines, platform.engine_log()])
+        run.record = replace(run.record, log=platform.ledger.write_log(run.record.run_id, platform.resolver.mask(text)))
         platform.ledger.write(run.record)
     except EmrjobsError as exc:
         if status == SUCCEEDED:

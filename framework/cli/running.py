@@ -47,7 +47,7 @@ def _print_failures(exc: ChecksFailed) -> None:
 
 
 def _write_docs(report: Any, loaded: Loaded, display: Display) -> None:
-    from framework.quality.gate import data_docs
+    from framework.quality.docs import data_docs
 
     index = data_docs(report, loaded.root / ".local" / "docs")
     display.note(f"Data Docs: {index}")

@@ -7,7 +7,7 @@ import hashlib
 import importlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 OnEvent = Callable[[Event], None]
+
+_MAX_LOG = 20_000_000  # bytes of a JVM's log that a run's own log takes
 
 
 def supervisor(loaded: Loaded, on_event: OnEvent) -> Supervisor:
@@ -47,9 +49,10 @@ def open_platform(loaded: Loaded, on_event: OnEvent) -> Iterator[Platform]:
             endpoints.update(services.up([service]))
         return endpoints[service].values
 
-    platform = Platform(loaded, _SparkStarter(loaded, services, on_event), local=values)
+    starter = _SparkStarter(loaded, services, on_event)
+    platform = Platform(loaded, starter, local=values, engine_log=starter.log)
     try:
-        _set_up(loaded, endpoints, on_event)
+        _set_up(platform, endpoints, on_event)
         yield platform
     except EmrjobsError as exc:
         exc.details = (*exc.details, *(line for text in services.diagnose() for line in text.splitlines()))
@@ -63,6 +66,17 @@ class _SparkStarter:
     loaded: Loaded
     services: Supervisor
     on_event: OnEvent
+    # How long each JVM's log was when the last session was opened.
+    _log_sizes: dict[Path, int] = field(default_factory=dict)
+
+    def log(self) -> str:
+        """What the JVM wrote since the last session was opened."""
+        parts = []
+        for path, start in self._log_sizes.items():
+            with contextlib.suppress(OSError), path.open("rb") as file:
+                file.seek(start)
+                parts.append(file.read(_MAX_LOG).decode(errors="replace"))
+        return "".join(parts)
 
     @contextlib.contextmanager
     def __call__(self, conf: Mapping[str, str]) -> Iterator[SparkSession]:
@@ -81,12 +95,22 @@ class _SparkStarter:
             except ServiceUnavailable as exc:
                 progress(f"the warm JVM did not start ({exc.message}); starting one of its own")
         launch = spark_jvm.own_jvm(self.loaded.root, memory=settings.driver_memory, on_progress=progress)
+        self._log_sizes.clear()
+        self._log_sizes.update({path: _size(path) for path in (launch.log, *([warm.log] if warm else []))})
         with session.start(conf, launch=launch, warm=warm, tell=progress) as spark:
             yield spark
 
 
-def _set_up(loaded: Loaded, endpoints: Mapping[str, Endpoint], on_event: OnEvent) -> None:
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _set_up(platform: Platform, endpoints: Mapping[str, Endpoint], on_event: OnEvent) -> None:
     """Buckets, databases and the sample data, once per environment and per data that a reset has not deleted."""
+    loaded = platform.loaded
     marker = _marker(loaded.root)
     wanted = _state(loaded, endpoints)
     try:
@@ -99,7 +123,7 @@ def _set_up(loaded: Loaded, endpoints: Mapping[str, Endpoint], on_event: OnEvent
 
         buckets(endpoints["s3"], _buckets(loaded))
     if loaded.settings.local.seed:
-        _seed(loaded.settings.local.seed, loaded, endpoints, on_event)
+        _seed(loaded.settings.local.seed, platform, endpoints, on_event)
     marker.parent.mkdir(parents=True, exist_ok=True)
     marker.write_text(json.dumps({loaded.env: wanted}), encoding="utf-8")
 
@@ -125,8 +149,8 @@ def _buckets(loaded: Loaded) -> set[str]:
     return {split_s3(uri)[0] for uri in map(normalise, prefixes) if uri.startswith("s3://")}
 
 
-def _seed(name: str, loaded: Loaded, endpoints: Mapping[str, Endpoint], on_event: OnEvent) -> None:
-    """Call the environment's `module:function` with (settings, endpoints, progress)."""
+def _seed(name: str, platform: Platform, endpoints: Mapping[str, Endpoint], on_event: OnEvent) -> None:
+    """Call the environment's `module:function` with (platform, endpoints, progress)."""
     module_name, colon, function_name = name.partition(":")
     try:
         function: Any = getattr(importlib.import_module(module_name), function_name)
@@ -138,4 +162,4 @@ def _seed(name: str, loaded: Loaded, endpoints: Mapping[str, Endpoint], on_event
     def progress(text: str, done: int | None = None, total: int | None = None) -> None:
         on_event(Progress("sample data", text, done, total))
 
-    function(loaded.settings, endpoints, progress)
+    function(platform, endpoints, progress)
