@@ -1,0 +1,88 @@
+"""The embedded target on a copy of this project: its own services, its own data, stopped at the end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from framework.config.loader import Loaded, load
+from framework.discovery import discover
+from framework.jobs import Job
+from framework.ledger import RunRecord
+from framework.local.target import open_platform, supervisor
+from framework.platform import Platform
+from framework.runner import run_job
+
+PROJECT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that ended: exit code, standard output, standard error."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project of its own with the sample jobs and configuration."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("jobs", "configs"):
+        shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def loaded(root: Path) -> Loaded:
+    return load(root, "embedded", variables={})
+
+
+@pytest.fixture(scope="session")
+def platform(loaded: Loaded) -> Iterator[Platform]:
+    """The services are started, and the sample data loaded, once for all tests."""
+    try:
+        with open_platform(loaded, lambda event: None) as opened:
+            yield opened
+    finally:
+        supervisor(loaded, lambda event: None).down()
+
+
+@pytest.fixture(scope="session")
+def run(platform: Platform) -> Callable[..., RunRecord]:
+    """Run a sample job, or one that the test declares."""
+
+    def one(job: str | Job, **params: Any) -> RunRecord:
+        chosen = discover(platform.root).get(job) if isinstance(job, str) else job
+        return run_job(chosen, params, platform)
+
+    return one
+
+
+@pytest.fixture(scope="session")
+def emrjobs(platform: Platform) -> Callable[..., Finished]:
+    """Run the command as a user does."""
+
+    def command(*arguments: str, project: Path | None = None, **variables: str) -> Finished:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("EMRJOBS", "AWS_"))}
+        environment |= {"EMRJOBS_PROJECT": str(project or platform.root), "NO_COLOR": "1", "COLUMNS": "200", **variables}
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("emrjobs")), *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        return Finished(done.returncode, done.stdout, done.stderr)
+
+    return command
