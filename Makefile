@@ -64,11 +64,14 @@ reset: $(READY) ## Stop the local services and delete their data
 	@$(BIN)/emrjobs local reset --yes
 
 ##@ Development
-.PHONY: setup test test-all lint format bench clean need-JOB
+.PHONY: setup test test-slow test-all lint format bench clean need-JOB
 setup: $(READY) ## Install everything into .venv
 
 test: $(READY) lint ## Lint, type check and run the tests (under 10 minutes)
 	$(BIN)/pytest -m "not slow"
+
+test-slow: $(READY) ## Run the slower tests only
+	$(BIN)/pytest -m slow
 
 test-all: $(READY) lint ## Run every test
 	$(BIN)/pytest
