@@ -1,0 +1,76 @@
+"""Great Expectations at arm's length: imported late, told to be silent, kept from Python's global settings.
+
+Importing it takes about 3 CPU seconds and redirects warnings; using it logs on the way to results that we report ourselves.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from framework.errors import MissingExtra
+
+_lock = threading.Lock()
+_thread: threading.Thread | None = None
+
+
+def preload() -> None:
+    """Start importing Great Expectations in a background thread, while the JVM computes; `import_gx` waits for it."""
+    global _thread
+    with _lock:
+        if _thread is None:
+            _thread = threading.Thread(target=_try_import, name="import great_expectations", daemon=True)
+            _thread.start()
+
+
+def _try_import() -> None:
+    # What is wrong will be raised again, where somebody waits for the import.
+    with suppress(Exception):
+        _import()
+
+
+def import_gx() -> None:
+    """Import Great Expectations and leave Python's warnings as they were.
+
+    It posts usage data to its makers when a data context is made; nothing in this package makes one.
+
+    Raises:
+        MissingExtra: it is not installed.
+    """
+    if _thread is not None:
+        # Two threads in one half-imported package can meet in a deadlock that Python breaks by showing one of them the half.
+        _thread.join()
+    try:
+        _import()
+    except ImportError as exc:
+        raise MissingExtra(f"checks need Great Expectations: {exc}", fix="pip install 'emrjobs[quality]'") from exc
+
+
+def _import() -> None:
+    showwarning = warnings.showwarning
+    # Deprecations inside its own modules, and pyspark's use of distutils, met while it looks for Spark Connect. Filters
+    # instead of catch_warnings, which would swap the filters of other threads too.
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"great_expectations(\.|$)")
+    warnings.filterwarnings("ignore", message="distutils Version classes are deprecated", category=DeprecationWarning)
+    import great_expectations  # noqa: F401
+
+    if warnings.showwarning is not showwarning:
+        # Five of its modules call logging.captureWarnings(True).
+        logging.captureWarnings(False)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence Great Expectations' warnings and logging while it works: its results are what counts, and they are reported."""
+    log = logging.getLogger("great_expectations")
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
