@@ -8,15 +8,15 @@ params:
 checks: carrier_scorecard
 */
 SELECT
-  carrier,
-  carrier_name,
-  count(DISTINCT flight_date)                       AS days,
-  sum(flights)                                      AS flights,
-  sum(cancelled)                                    AS cancelled,
-  sum(delayed)                                      AS delayed,
-  sum(cancelled) / sum(flights)                     AS cancelled_share,
-  sum(dep_delay_minutes) / (sum(flights) - sum(cancelled)) AS avg_dep_delay,
-  rank() OVER (ORDER BY sum(dep_delay_minutes) / (sum(flights) - sum(cancelled))) AS punctuality_rank
-FROM marts.daily_performance
-GROUP BY carrier, carrier_name
-HAVING sum(flights) >= {min_flights}
+  p.carrier,
+  p.carrier_name,
+  count(DISTINCT p.flight_date)                                AS days,
+  sum(p.flights)                                               AS flights,
+  sum(p.cancelled)                                             AS cancelled,
+  sum(p.delayed)                                               AS delayed,
+  sum(p.cancelled) / sum(p.flights)                            AS cancelled_share,
+  sum(p.dep_delay_minutes) / (sum(p.flights) - sum(p.cancelled)) AS avg_dep_delay,
+  rank() OVER (ORDER BY sum(p.dep_delay_minutes) / (sum(p.flights) - sum(p.cancelled))) AS punctuality_rank
+FROM marts.daily_performance AS p
+GROUP BY p.carrier, p.carrier_name
+HAVING sum(p.flights) >= {min_flights}

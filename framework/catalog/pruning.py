@@ -1,16 +1,21 @@
 """Which partitions a predicate can need, said in the grammar of Glue's GetPartitions.
 
-Glue API reference, GetPartitions, Expression: comparisons, BETWEEN, IN, LIKE over partition keys with AND and OR; dates and
-timestamps as quoted texts.
+Glue API reference, GetPartitions, Expression: comparisons, BETWEEN, IN, LIKE over partition keys with AND and OR; keys of the
+types string, date, timestamp, int, bigint, long, tinyint, smallint, decimal; dates as quoted texts; at most 2048 bytes.
 """
 
 from __future__ import annotations
 
+import datetime as dt
+import re
 from collections.abc import Sequence
 
 from framework.catalog import Column
 
-_QUOTED_TYPES = ("string", "date", "timestamp", "char", "varchar")
+_INTEGERS = ("tinyint", "smallint", "int", "integer", "bigint", "long")
+# Glue cannot escape a quote inside a text, and takes no control characters.
+_UNSAFE_TEXT = re.compile(r"['\x00-\x1f]")
+_MOST_BYTES = 2048
 
 
 def expression(predicate: str, keys: Sequence[Column], *, dialect: str = "spark") -> str | None:
@@ -21,10 +26,20 @@ def expression(predicate: str, keys: Sequence[Column], *, dialect: str = "spark"
     """
     import sqlglot
     from sqlglot import exp
+    from sqlglot.errors import SqlglotError
 
+    if "\\" in predicate:  # what an escape means differs between parsers
+        return None
     types = {key.name.lower(): key.type.lower() for key in keys}
-    tree = sqlglot.parse_one(predicate, read=dialect)
-    kept = [text for part in (tree.flatten() if isinstance(tree, exp.And) else [tree]) if (text := _term(part, types))]
+    try:
+        tree = sqlglot.parse_one(predicate, read=dialect)
+    except (SqlglotError, RecursionError):  # Spark will say what is wrong with it
+        return None
+    kept: list[str] = []
+    for part in tree.flatten() if isinstance(tree, exp.And) else [tree]:
+        text = _term(part, types)
+        if text and len(" AND ".join([*kept, text]).encode()) <= _MOST_BYTES:
+            kept.append(text)
     return " AND ".join(kept) or None
 
 
@@ -48,7 +63,7 @@ def _term(node: object, types: dict[str, str]) -> str | None:
         if not isinstance(column, exp.Column):
             column, value, operator = value, column, mirrored.get(operator, operator)
         return _join(column, operator, [value], types)
-    if isinstance(node, exp.Between):
+    if isinstance(node, exp.Between) and not node.args.get("symmetric"):
         return _join(node.this, "BETWEEN", [node.args["low"], node.args["high"]], types)
     if isinstance(node, exp.In) and node.expressions:
         return _join(node.this, "IN", node.expressions, types)
@@ -72,19 +87,37 @@ def _join(column: object, operator: str, values: Sequence[object], types: dict[s
 
 
 def _literal(node: object, kind: str) -> str | None:
+    """The value as Glue compares it with a key of that type; None where Spark may compare in another way.
+
+    Spark casts before it compares values of different types: a string key `03` equals the number 3, and `2013-1-5` equals
+    DATE '2013-01-05'. Only what is compared as it is written is kept.
+    """
     from sqlglot import exp
 
-    negative = isinstance(node, exp.Neg)
-    while isinstance(node, exp.Cast | exp.Paren | exp.Neg | exp.TsOrDsToDate):
+    sign = ""
+    while isinstance(node, exp.Paren | exp.Neg):
+        if isinstance(node, exp.Neg):
+            sign = "" if sign else "-"
         node = node.this
+    if kind == "date":
+        if isinstance(node, exp.Cast) and node.is_type("date"):  # DATE '2013-01-05'
+            node = node.this
+        return f"'{node.this}'" if isinstance(node, exp.Literal) and node.is_string and not sign and _is_day(node.this) else None
     if not isinstance(node, exp.Literal):
         return None
     text = str(node.this)
-    if kind.startswith(_QUOTED_TYPES):
-        # Glue compares texts of any key type; a quote cannot be escaped there, so such a value is not pruned by.
-        return None if "'" in text or negative else f"'{text}'"
+    if node.is_string:
+        texts = kind == "string" or kind.startswith("varchar")
+        return f"'{text}'" if texts and not sign and not _UNSAFE_TEXT.search(text) else None
+    if kind in _INTEGERS:
+        return f"{sign}{text}" if re.fullmatch(r"\d+", text) else None
+    if kind.startswith("decimal"):
+        return f"{sign}{text}" if re.fullmatch(r"\d+(\.\d+)?", text) else None
+    return None
+
+
+def _is_day(text: str) -> bool:
     try:
-        float(text)
+        return dt.date.fromisoformat(text).isoformat() == text
     except ValueError:
-        return None
-    return f"-{text}" if negative else text
+        return False

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 from framework.errors import DatasetNotFound
+
+OPEN_CSV = "org.apache.hadoop.hive.serde2.OpenCSVSerde"
 
 _TEXT_INPUT = "org.apache.hadoop.mapred.TextInputFormat"
 _TEXT_OUTPUT = "org.apache.hadoop.hive.ql.io.HiveIgnoreKeyTextOutputFormat"
@@ -28,10 +31,10 @@ _DESCRIPTORS: Mapping[str, dict[str, Any]] = {
     "csv": {
         "InputFormat": _TEXT_INPUT,
         "OutputFormat": _TEXT_OUTPUT,
-        # LazySimpleSerDe keeps the column types; OpenCSVSerde reads every column as a string.
+        # Quotes, so that every text survives. It reads every column as a string, and so do Athena and Trino.
         "SerdeInfo": {
-            "SerializationLibrary": "org.apache.hadoop.hive.serde2.lazy.LazySimpleSerDe",
-            "Parameters": {"field.delim": ",", "serialization.format": ",", "escape.delim": "\\"},
+            "SerializationLibrary": OPEN_CSV,
+            "Parameters": {"separatorChar": ",", "quoteChar": '"', "escapeChar": "\\"},
         },
     },
     "json": {
@@ -46,7 +49,7 @@ _FORMAT_OF_LIBRARY = {
     "parquet.hive.serde.ParquetHiveSerDe": "parquet",
     "org.apache.hadoop.hive.ql.io.orc.OrcSerde": "orc",
     "org.apache.hadoop.hive.serde2.lazy.LazySimpleSerDe": "csv",
-    "org.apache.hadoop.hive.serde2.OpenCSVSerde": "csv",
+    OPEN_CSV: "csv",
     "org.openx.data.jsonserde.JsonSerDe": "json",
     "org.apache.hive.hcatalog.data.JsonSerDe": "json",
     "org.apache.hadoop.hive.serde2.JsonSerDe": "json",
@@ -54,22 +57,14 @@ _FORMAT_OF_LIBRARY = {
 
 # What Spark has to write so that the SerDe above reads it back.
 WRITE_OPTIONS: Mapping[str, Mapping[str, str]] = {
-    "csv": {
-        "sep": ",",
-        "quote": "",
-        "escape": "\\",
-        "nullValue": "\\N",
-        "emptyValue": "",
-        "dateFormat": "yyyy-MM-dd",
-        "timestampFormat": "yyyy-MM-dd HH:mm:ss.SSSSSS",
-    },
+    "csv": {"sep": ",", "quote": '"', "escape": "\\", "ignoreLeadingWhiteSpace": "false", "ignoreTrailingWhiteSpace": "false"},
     "json": {"timestampFormat": "yyyy-MM-dd HH:mm:ss.SSSSSS"},
 }
 
 
 def descriptor(table_format: str) -> dict[str, Any]:
     """Input format, output format and SerDe of a new table."""
-    return {key: (dict(value) if isinstance(value, dict) else value) for key, value in _DESCRIPTORS[table_format].items()}
+    return deepcopy(_DESCRIPTORS[table_format])
 
 
 def format_of(name: str, library: str) -> str:
@@ -91,7 +86,7 @@ def reader_options(table_format: str, library: str, serde: Mapping[str, str], pa
         return {"timestampFormat": "yyyy-MM-dd HH:mm:ss[.SSSSSS]"} if library.startswith("org.openx") else {}
     if table_format != "csv":
         return {}
-    if library.endswith("OpenCSVSerde"):
+    if library == OPEN_CSV:
         options = {
             "sep": serde.get("separatorChar", ","),
             "quote": serde.get("quoteChar", '"'),
@@ -106,6 +101,6 @@ def reader_options(table_format: str, library: str, serde: Mapping[str, str], pa
             "nullValue": serde.get("serialization.null.format", "\\N"),
             "timestampFormat": "yyyy-MM-dd HH:mm:ss[.SSSSSS]",
         }
-    if int(parameters.get("skip.header.line.count", serde.get("skip.header.line.count", "0")) or 0) > 0:
+    if parameters.get("skip.header.line.count", serde.get("skip.header.line.count", "0")).strip() not in ("", "0"):
         options["header"] = "true"
     return options

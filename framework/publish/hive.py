@@ -45,6 +45,8 @@ class HiveArea:
         frame = frame.toDF(*[name.lower() for name in frame.columns])
         info = self._info or self._plan_table(frame)
         self._info = info
+        if info.format == "csv":
+            frame = self._as_text(frame, info)
         aligned = schema.align(frame, info.name, info.all_columns)
         self._schema = aligned.schema
         self._folder = f"{_root(info)}/_runs/{self._run_id}"
@@ -81,6 +83,8 @@ class HiveArea:
     def _plan_table(self, frame: DataFrame) -> TableInfo:
         keys = [column.lower() for column in self._output.partitioned_by]
         columns = schema.columns_of(frame)
+        if self._output.format == "csv":
+            columns = tuple(column if column.name in keys else replace(column, type="string") for column in columns)
         known = {column.name for column in columns}
         if missing := [key for key in keys if key not in known]:
             raise SchemaMismatch(f"the job's output has no column {missing[0]}, by which {self._output.name} is partitioned")
@@ -95,6 +99,21 @@ class HiveArea:
             options=_reader_options(self._output.format),
         )
 
+    def _as_text(self, frame: DataFrame, info: TableInfo) -> DataFrame:
+        """CSV by OpenCSVSerde holds texts; partition values are not in the files and keep their types."""
+        from pyspark.sql import functions as F  # noqa: N812
+
+        library = info.raw.get("StorageDescriptor", {}).get("SerdeInfo", {}).get("SerializationLibrary", serde.OPEN_CSV)
+        if library != serde.OPEN_CSV:
+            raise SchemaMismatch(
+                f"table {info.name} is text without quotes ({library.rsplit('.', 1)[-1]}), in which a separator inside a value would be lost",
+                fix="publish to another table: emrjobs writes CSV with OpenCSVSerde, and Parquet, ORC, JSON and Iceberg",
+            )
+        keys = {column.name for column in info.partition_keys}
+        return frame.select(
+            [F.col(f"`{name}`") if name in keys else F.col(f"`{name}`").cast("string").alias(name) for name in frame.columns]
+        )
+
     def _save(self, frame: DataFrame, folder: str) -> int:
         from pyspark.sql import Observation
         from pyspark.sql import functions as F  # noqa: N812
@@ -102,9 +121,7 @@ class HiveArea:
         assert self._info is not None
         counted = Observation("written")
         options = dict(serde.WRITE_OPTIONS.get(self._info.format, {}))
-        if self._info.format == "csv":
-            # A file that its own SerDe reads back: the table's separator and quotes.
-            options |= {key: value for key, value in self._info.options.items() if key in ("sep", "quote", "escape", "header", "nullValue")}
+        options |= {key: value for key, value in self._info.options.items() if key in ("sep", "quote", "escape", "header")}
         keys = [column.name for column in self._info.partition_keys]
         writer = (
             frame.observe(counted, F.count(F.lit(1)).alias("rows")).write.format(self._info.format).mode("errorifexists").options(**options)

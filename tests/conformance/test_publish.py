@@ -64,11 +64,21 @@ def seen(spark: Any, platform: Platform) -> Callable[[str], Rows]:
     return one
 
 
+def as_read(rows: Rows, table_format: str, *, partitioned: bool = True) -> Rows:
+    """CSV tables (OpenCSVSerde) hold texts; only partition values keep their type."""
+    if table_format != "csv":
+        return rows
+    return [
+        (str(number), name, f"{amount:.2f}", at.isoformat(" ").rstrip("0"), day if partitioned else str(day))
+        for number, name, amount, at, day in rows
+    ]
+
+
 @pytest.mark.parametrize("table_format", TABLE_FORMATS)
 def test_what_is_published_is_what_is_read(table_format: str, table: str, publish: Any, seen: Any) -> None:
     done = publish(Table(table, partitioned_by=["day"], format=table_format), AWKWARD)
     assert (done.rows, done.partitions) == (4, ("day=2024-01-01", "day=2024-01-02"))
-    assert seen(table) == AWKWARD
+    assert seen(table) == as_read(AWKWARD, table_format)
 
 
 @pytest.mark.parametrize("table_format", TABLE_FORMATS)
@@ -76,7 +86,7 @@ def test_overwrite_partitions_replaces_only_the_partitions_of_the_run(table_form
     output = Table(table, partitioned_by=["day"], format=table_format)
     publish(output, [row(1), row(2, DAY2)])
     publish(output, [row(3)])
-    assert seen(table) == [row(2, DAY2), row(3)]
+    assert seen(table) == as_read([row(2, DAY2), row(3)], table_format)
 
 
 @pytest.mark.parametrize("table_format", ["iceberg", "parquet"])
@@ -94,7 +104,7 @@ def test_append_keeps_what_is_there(table_format: str, partitions: list[str], ta
     output = Table(table, partitioned_by=partitions, format=table_format, mode="append")
     publish(output, [row(1), row(2, DAY2)])
     publish(output, [row(3)])
-    assert seen(table) == [row(1), row(2, DAY2), row(3)]
+    assert seen(table) == as_read([row(1), row(2, DAY2), row(3)], table_format, partitioned=bool(partitions))
 
 
 @pytest.mark.parametrize("table_format", ["iceberg", "parquet"])
@@ -118,8 +128,9 @@ def test_a_table_does_not_exist_before_its_first_run_is_published(table_format: 
     assert platform.catalog.find(table) is None
     area.discard()
     assert [one.name for one in platform.catalog.tables() if one.name.startswith(table)] == []
-    area.write(spark.createDataFrame([row(1)], SCHEMA))
-    area.publish()
+    again = open_area(spark, platform.catalog, Table(table, format=table_format), "20240101T000000-test-second")
+    again.write(spark.createDataFrame([row(1)], SCHEMA))
+    again.publish()
     assert platform.catalog.find(table) is not None
     assert [one.name for one in platform.catalog.tables() if one.name.startswith(table)] == [table]
 

@@ -35,7 +35,7 @@ _SQLSTATES = {
     "42S02": "no table",
     "42703": "no column",
 }
-_MAX = 600
+_MAX = 300
 
 
 def explain_read(exc: Exception, name: str, read: ResolvedInput, where: str) -> EmrjobsError:

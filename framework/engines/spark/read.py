@@ -71,7 +71,10 @@ def mount(spark: SparkSession, read: TableRead) -> None:
     info = read.info
     database, table = info.name.split(".")
     spark.sql(f"CREATE DATABASE IF NOT EXISTS spark_catalog.`{database}`")
-    spark.sql(f"DROP TABLE IF EXISTS spark_catalog.`{database}`.`{table}`")
+    # Not with DROP TABLE: Iceberg's catalog comes first there, and would drop the table from Glue.
+    scala, catalyst = spark._jvm.scala, spark._jvm.org.apache.spark.sql.catalyst
+    identifier = catalyst.TableIdentifier(table, scala.Option.apply(database))
+    spark._jsparkSession.sessionState().catalog().dropTable(identifier, True, False)
     columns = ", ".join(f"`{column.name}` {column.type}" for column in info.all_columns)
     options = ", ".join(f"{_text(key)} {_text(value)}" for key, value in info.options.items())
     keys = ", ".join(f"`{key.name}`" for key in info.partition_keys)
