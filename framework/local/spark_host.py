@@ -72,6 +72,8 @@ class Host:
     def _look(self) -> None:
         from framework.engines.spark.session import read_lease
 
+        if not self._warm.connection.exists():
+            self._last_use = time.monotonic()  # still starting
         lease = read_lease(self._warm)
         if lease:
             self._used = True

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Self
 
 from framework.engines.spark import jvm
 from framework.engines.spark.jvm import JvmLaunch, WarmJvm
+from framework.errors import EngineUnavailable
 from framework.local import artifacts
 from framework.local.service import Context, Endpoint, Launch, PortSpec, Settings, check_tcp
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 JAVA = 17
 """What EMR 7 runs Spark with."""
 
-_KEPT_ARCHIVES = 3
+_KEPT_ARCHIVES = 2
 
 
 class SparkJvm:
@@ -81,7 +82,10 @@ class SparkJvm:
     def probe(self, ctx: Context) -> None:
         from framework.engines.spark import session
 
-        session.disconnect(session.connect(jvm.read_connection(_warm(ctx).connection)))
+        try:
+            session.disconnect(session.connect(jvm.read_connection(_warm(ctx).connection)))
+        except EngineUnavailable as exc:
+            raise OSError(exc.message) from exc  # to a supervisor one of our errors would mean: never
 
     def check(self, ctx: Context) -> None:
         check_tcp(jvm.read_connection(_warm(ctx).connection).port)
@@ -160,7 +164,7 @@ def archive_path() -> Path:
 
 
 def train_archive() -> Path:
-    """Make the class archive (some 20 s of CPU, about 130 MB) unless it is there; later JVMs start from it.
+    """Make the class archive (about a minute of CPU, 230 MB) unless it is there; later JVMs start from it.
 
     Raises:
         EngineUnavailable: the training JVM could not be started.

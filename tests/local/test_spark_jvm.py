@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -83,7 +82,7 @@ def test_a_killed_jvm_is_noticed_and_started_again(supervisor: Supervisor) -> No
 
 
 def test_an_idle_jvm_ends_by_itself(tmp_path: Path) -> None:
-    supervisor = Supervisor(tmp_path, {"spark": {"driver_memory": "512m", "train": False, "idle_minutes": 0.01}})
+    supervisor = Supervisor(tmp_path, {"spark": {"driver_memory": "512m", "train": False, "idle_minutes": 0.05}})
     supervisor.up(["spark"])
     try:
         wait_for(lambda: supervisor.status(["spark"])[0].why == "ended by itself (exit code 0)")
@@ -102,7 +101,7 @@ def test_the_class_archive_is_made_once_and_used(tmp_path: Path, monkeypatch: py
     artifacts.ensure_jars("spark", lambda *what: None)
     monkeypatch.setenv("EMRJOBS_CACHE_DIR", str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir()
-    os.symlink(jars, tmp_path / "cache" / "jars")
+    (tmp_path / "cache" / "jars").symlink_to(jars)
     archive = spark_jvm.train_archive()
     made = archive.stat().st_mtime_ns
     assert spark_jvm.train_archive().stat().st_mtime_ns == made

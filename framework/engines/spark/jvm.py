@@ -22,10 +22,11 @@ from framework.errors import EngineUnavailable, MissingExtra
 _MAIN = "org.apache.spark.api.python.PythonGatewayServer"
 _LOG_CONFIG = Path(__file__).with_name("log4j2.properties")
 
-# What Spark itself opens for JDK 17: org.apache.spark.launcher.JavaModuleOptions of 3.5.6.
+# What Spark itself opens for JDK 17 (org.apache.spark.launcher.JavaModuleOptions of 3.5.6), and one more.
 _OPENED = (
     *(f"java.base/java.{name}" for name in ("lang", "lang.invoke", "lang.reflect", "io", "net", "nio", "util", "util.concurrent")),
     "java.base/java.util.concurrent.atomic",
+    "java.base/java.util.stream",  # for session.clear
     "java.base/jdk.internal.ref",
     "java.base/sun.nio.ch",
     "java.base/sun.nio.cs",
@@ -89,15 +90,16 @@ def spark_home() -> Path:
     return Path(found.origin).parent
 
 
-def classpath(jars: Sequence[Path]) -> list[str]:
-    """pyspark's own jars and `jars`, each part sorted: the class archive is only valid for one order."""
-    return [str(jar) for part in ((spark_home() / "jars").glob("*.jar"), jars) for jar in sorted(part)]
+def classpath(jars: Sequence[Path], patches: Sequence[Path] = ()) -> list[str]:
+    """`patches`, pyspark's own jars and `jars`, each part sorted: the class archive is only valid for one order."""
+    return [str(jar) for part in (patches, (spark_home() / "jars").glob("*.jar"), jars) for jar in sorted(part)]
 
 
 def command(
     java_home: Path,
     *,
     jars: Sequence[Path],
+    patches: Sequence[Path] = (),
     memory: str = "2g",
     archive: Path | None = None,
     train: Path | None = None,
@@ -107,6 +109,7 @@ def command(
 
     Args:
         jars: beside those of pyspark; on the class path, so nothing is copied at a session's start.
+        patches: jars that win over pyspark's own.
         memory: heap, as Java writes it.
         archive: class archive to start from; a missing, stale or broken one is ignored by the JVM.
         train: write a class archive here when the JVM ends.
@@ -131,7 +134,7 @@ def command(
         "-Djdk.reflect.useDirectMethodHandle=false",
         *options,
         "-cp",
-        os.pathsep.join(classpath(jars)),
+        os.pathsep.join(classpath(jars, patches)),
         _MAIN,
     ]
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from framework.engines.spark.session import close_connection
+
 if TYPE_CHECKING:
     from pyspark import SparkContext
 
@@ -41,6 +43,7 @@ class ProgressPoller:
 
     def __init__(self, context: SparkContext, report: Callable[[SparkProgress], None], *, interval: float = 0.25) -> None:
         self._context, self._report, self._interval = context, report, interval
+        self._gateway = context._gateway
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="spark-progress", daemon=True)
 
@@ -63,6 +66,8 @@ class ProgressPoller:
                     last = now
         except Exception:  # the context was stopped, or its JVM is gone: others will say so
             log.debug("no more Spark progress", exc_info=True)
+        finally:
+            close_connection(self._gateway)
 
 
 def look(context: SparkContext) -> SparkProgress:

@@ -128,9 +128,11 @@ def _taken(warm: WarmJvm, *, wait: float) -> Iterator[ClientServer]:
             clear(gateway)
             first = min(next_object_id(gateway), read_lease(warm).get("first_object", sys.maxsize))
             _write_lease(warm, first_object=first, clean=False)
-            yield gateway
-            clear(gateway)
-            _write_lease(warm, first_object=first, clean=True)
+            try:
+                yield gateway
+            finally:
+                if _apart(gateway, lambda: clear(gateway)):
+                    _write_lease(warm, first_object=first, clean=True)
         finally:
             _disconnect(gateway)
     finally:
@@ -213,13 +215,38 @@ def _stop(gateway: ClientServer, context: SparkContext | None) -> None:
             except Exception:
                 log.debug("the Spark context could not be stopped", exc_info=True)
 
-    # In a thread of its own, and so over a connection of its own: this thread's may be in the middle of an answer.
-    stopper = threading.Thread(target=act, name="spark-stop", daemon=True)
-    stopper.start()
-    stopper.join(30)
+    _apart(gateway, act)
     SparkSession._instantiatedSession = None
     SparkSession._activeSession = None
     SQLContext._instantiatedContext = None
+    close_connection(gateway)
+
+
+def _apart(gateway: ClientServer, act: Callable[[], None], timeout: float = 30.0) -> bool:
+    """Act in a thread of its own, and so over a connection of its own: this thread's may be in the middle of an answer.
+
+    Returns:
+        Whether it worked, within `timeout` seconds.
+    """
+    done = threading.Event()
+
+    def run() -> None:
+        try:
+            act()
+            done.set()
+        except Exception:
+            log.debug("the Spark JVM could not be left in order", exc_info=True)
+        finally:
+            close_connection(gateway)
+
+    thread = threading.Thread(target=run, name="spark-stop", daemon=True)
+    thread.start()
+    thread.join(timeout)
+    return done.is_set()
+
+
+def close_connection(gateway: ClientServer) -> None:
+    """Close this thread's connection; py4j leaves it to the garbage collector, which warns of it."""
     connection = gateway._gateway_client.get_thread_connection()
     if connection is not None:
         connection.close()
@@ -258,6 +285,9 @@ def clear(gateway: ClientServer) -> None:
     jvm.org.apache.spark.sql.SparkSession.clearDefaultSession()
     jvm.org.apache.spark.sql.SparkSession.clearActiveSession()
     jvm.org.apache.hadoop.fs.FileSystem.closeAll()
+    # A task that was cancelled while it started its Python has started it after the context, which would have ended it.
+    for process in jvm.java.lang.ProcessHandle.current().children().toArray():
+        process.destroy()
 
 
 def next_object_id(gateway: ClientServer) -> int:
@@ -317,8 +347,8 @@ def disconnect(gateway: ClientServer) -> None:
 
     client = gateway._gateway_client
     client.is_connected = False  # objects that Python drops later are nobody's any more
-    client.finalizer_deque.appendleft(SHUTDOWN_FINALIZER_WORKER)
     gateway.close()
+    client.finalizer_deque.appendleft(SHUTDOWN_FINALIZER_WORKER)
     if gateway.gateway_property.pool is not None:
         gateway.shutdown_callback_server()
 
