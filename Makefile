@@ -104,5 +104,6 @@ $(READY): pyproject.toml uv.lock
 		{ echo "could not make .venv: on Debian and Ubuntu install python3-venv" >&2; exit 2; }
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@echo "installing the packages of uv.lock into .venv (about 1 GB, once)"
-	@VIRTUAL_ENV=.venv $(BIN)/uv sync --frozen $(EXTRAS)
+	@VIRTUAL_ENV=.venv $(BIN)/uv sync --frozen --compile-bytecode $(EXTRAS)
+	@$(BIN)/python -m compileall -q framework jobs
 	@touch $@
