@@ -106,7 +106,7 @@ class HiveArea:
         library = info.raw.get("StorageDescriptor", {}).get("SerdeInfo", {}).get("SerializationLibrary", serde.OPEN_CSV)
         if library != serde.OPEN_CSV:
             raise SchemaMismatch(
-                f"table {info.name} is text without quotes ({library.rsplit('.', 1)[-1]}), in which a separator inside a value would be lost",
+                f"table {info.name} has the SerDe {library.rsplit('.', 1)[-1]}, in which a separator inside a value would be lost",
                 fix="publish to another table: emrjobs writes CSV with OpenCSVSerde, and Parquet, ORC, JSON and Iceberg",
             )
         keys = {column.name for column in info.partition_keys}

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from framework.catalog import Catalog, TableInfo
+from framework.catalog import Catalog, Column, TableInfo
 from framework.errors import PublishConflict
 from framework.jobs import Table
 from framework.publish import Published, Staged, schema, staging_name
@@ -90,10 +90,9 @@ class IcebergArea:
     # A table that exists
 
     def _write_existing(self, frame: DataFrame) -> Staged:
-        target = self._spark.table(self._name)
-        aligned = schema.align(frame, self._name, schema.columns_of(target))
-        self._schema = aligned.schema
         table = self._table()
+        aligned = schema.align(frame, self._name, self._columns(table))
+        self._schema = aligned.schema
         if table.properties().get("write.wap.enabled") != "true":
             table.updateProperties().set("write.wap.enabled", "true").commit()
         self._spark.conf.set("spark.wap.id", self._wap_id)
@@ -109,7 +108,7 @@ class IcebergArea:
                 writer.overwritePartitions()
         finally:
             self._spark.conf.unset("spark.wap.id")
-        table = self._table()
+        table.refresh()
         snapshot = self._find_staged(table)
         if snapshot is None:  # Iceberg skips a dynamic overwrite of nothing
             self._files = []
@@ -141,7 +140,10 @@ class IcebergArea:
         self._staged = self._write_existing(rows)
 
     def _find_staged(self, table: Any) -> Any:
-        for snapshot in table.snapshots():
+        snapshots = table.snapshots()
+        # The newest is most often the one, and a table may have thousands.
+        for index in range(snapshots.size() - 1, -1, -1):
+            snapshot = snapshots.get(index)
             if snapshot.summary().get("wap.id") == self._wap_id:
                 return snapshot
         return None
@@ -195,6 +197,10 @@ class IcebergArea:
     def _table(self, name: str | None = None) -> Any:
         jvm, session = self._spark._jvm, self._spark._jsparkSession
         return jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(session, name or self._name)
+
+    def _columns(self, table: Any) -> list[Column]:
+        fields = self._spark._jvm.org.apache.iceberg.spark.SparkSchemaUtil.convert(table.schema()).fields()
+        return [Column(str(field.name()), str(field.dataType().simpleString())) for field in fields]
 
     def _describe(self, table: Any, snapshot: Any) -> Staged:
         specs = table.specs()

@@ -1,0 +1,63 @@
+"""`daily_etl` as a team writes it without a framework: the same reads, the same result, the same table layout.
+
+Run by spark-submit (a peer of `make run`), or called in a session that is already there (a peer of the framework's own part).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+WEATHER = "origin string, time_hour timestamp, precip double, wind_speed double, visib double"
+
+
+def daily_performance(spark: Any, day: str, table: str) -> None:
+    """Read one day, aggregate, overwrite its partition."""
+    from pyspark.sql import functions as F
+
+    flights = (
+        spark.read.format("jdbc")
+        .options(
+            url=os.environ["BENCH_JDBC_URL"],
+            user=os.environ["BENCH_JDBC_USER"],
+            password=os.environ["BENCH_JDBC_PASSWORD"],
+            driver="org.postgresql.Driver",
+            fetchsize="10000",
+            dbtable=f"(SELECT * FROM flights WHERE flight_date = DATE '{day}') AS flights",
+        )
+        .load()
+    )
+    weather = spark.read.schema(WEATHER).json(f"s3://emrjobs-raw/weather/date={day}/")
+    airlines = spark.table("reference.airlines").select("carrier", F.col("name").alias("carrier_name"))
+    departed = F.col("dep_time").isNotNull()
+    result = (
+        flights.join(weather, ["origin", "time_hour"], "left")
+        .join(airlines, "carrier", "left")
+        .groupBy("flight_date", "carrier", "carrier_name", "origin")
+        .agg(
+            F.count("*").alias("flights"),
+            F.count(F.when(~departed, 1)).alias("cancelled"),
+            F.count(F.when(F.col("dep_delay") > 15, 1)).alias("delayed"),
+            F.sum("dep_delay").alias("dep_delay_minutes"),
+            F.avg("dep_delay").alias("avg_dep_delay"),
+            F.max("dep_delay").alias("max_dep_delay"),
+            F.sum("arr_delay").alias("arr_delay_minutes"),
+            F.sum(F.when(departed, F.col("distance"))).alias("distance_flown"),
+            F.count(F.when(F.col("precip") > 0, 1)).alias("flights_in_rain"),
+            F.max("wind_speed").alias("max_wind_speed"),
+            F.min("visib").alias("min_visibility"),
+        )
+    )
+    if spark.catalog.tableExists(table):
+        result.writeTo(table).overwritePartitions()
+    else:
+        result.writeTo(table).using("iceberg").partitionedBy(F.col("flight_date")).create()
+
+
+if __name__ == "__main__":
+    from pyspark.sql import SparkSession
+
+    session = SparkSession.builder.appName("handwritten").getOrCreate()
+    daily_performance(session, *sys.argv[1:3])
+    session.stop()
