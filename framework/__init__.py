@@ -1,6 +1,6 @@
 """What the author of a job needs.
 
-    from framework import Jdbc, Param, Path, Table, job
+from framework import Jdbc, Param, Path, Table, job
 """
 
 from framework.jobs import Jdbc, Job, Param, Path, Table, job

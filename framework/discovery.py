@@ -99,17 +99,28 @@ def _from_python(file: Path, root: Path) -> list[Job]:
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except EmrjobsError as exc:
-        line = _line_in(file, exc)
-        raise JobDefinitionError(exc.message, where=exc.where or f"{relative}:{line}", details=exc.details, fix=exc.fix) from exc
-    except SyntaxError as exc:
-        raise JobDefinitionError(
-            f"does not parse: {exc.msg}", where=f"{relative}:{exc.lineno}", details=[(exc.text or "").strip()]
-        ) from exc
     except (Exception, SystemExit) as exc:
-        line = _line_in(file, exc)
-        raise JobDefinitionError(f"raises on import: {type(exc).__name__}: {exc}", where=f"{relative}:{line}") from exc
-    return [relocate(value, file, root) for value in vars(module).values() if isinstance(value, Job) and Path(value.file) == file]
+        del sys.modules[module_name]
+        raise _import_problem(exc, file, root) from exc
+    # By identity: a job that has two names in its file is one job.
+    own = {id(value): value for value in vars(module).values() if isinstance(value, Job) and Path(value.file) == file}
+    return [relocate(value, file, root) for value in own.values()]
+
+
+def _import_problem(exc: BaseException, file: Path, root: Path) -> JobDefinitionError:
+    place = f"{file.relative_to(root)}:{_line_in(file, exc)}"
+    if isinstance(exc, EmrjobsError):
+        where = exc.where or place
+        if Path(where.rsplit(":", 1)[0]).is_relative_to(root):
+            where = str(Path(where).relative_to(root))
+        return JobDefinitionError(exc.message, where=where, details=exc.details, fix=exc.fix)
+    if isinstance(exc, SyntaxError):
+        # A helper that the file imports may be the one that does not parse.
+        broken = Path(exc.filename or file)
+        shown = broken.relative_to(root) if broken.is_relative_to(root) else broken
+        details = [exc.text.strip()] if exc.text and exc.text.strip() else []
+        return JobDefinitionError(f"does not parse: {exc.msg}", where=f"{shown}:{exc.lineno or 1}", details=details)
+    return JobDefinitionError(f"raises on import: {type(exc).__name__}: {exc}", where=place)
 
 
 def _line_in(file: Path, exc: BaseException) -> int:
@@ -143,14 +154,20 @@ def _without_clashes(found: list[Job], problems: dict[str, JobDefinitionError]) 
 def _report_cycles(by_name: Mapping[str, Job], problems: dict[str, JobDefinitionError]) -> None:
     writers = {job.output.name.lower(): job.name for job in by_name.values()}
     graph = {job.name: {writers[table] for table in job.reads() if table in writers} - {job.name} for job in by_name.values()}
-    try:
-        TopologicalSorter(graph).prepare()
-    except CycleError as exc:
-        # graphlib names the cycle in the direction "is read by"; the first and last name are the same.
-        names = exc.args[1]
-        for name in names:
+    while names := _cycle(graph):
+        for name in set(names):
+            del graph[name]
             problems[name] = JobDefinitionError(
                 f"jobs depend on each other in a circle: {' -> '.join(names)}",
                 where=by_name[name].where,
                 fix="let one of them read something else",
             )
+
+
+def _cycle(graph: Mapping[str, set[str]]) -> list[str]:
+    """Names of jobs that feed each other in a circle, in the direction of the data, the first one again at the end; else empty."""
+    try:
+        TopologicalSorter({name: sources & graph.keys() for name, sources in graph.items()}).prepare()
+    except CycleError as exc:
+        return list(exc.args[1])
+    return []

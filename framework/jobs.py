@@ -19,7 +19,7 @@ from framework.errors import JobDefinitionError, ParameterError, nearest
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 _TABLE = re.compile(r"[A-Za-z0-9_]+\.[A-Za-z0-9_]+\Z")
-_PLACEHOLDER = re.compile(r"\{(\w+)(?::([^{}]+))?\}")
+_PLACEHOLDER = re.compile(r"\{([^\W\d]\w*)(?::([^{}]+))?\}")
 
 ParamValue: TypeAlias = dt.date | int | str
 Params: TypeAlias = Mapping[str, ParamValue]
@@ -56,6 +56,8 @@ class Param:
             raise JobDefinitionError(
                 f"a parameter's type must be date, int, str or an Enum, not {getattr(self.type, '__name__', self.type)}"
             )
+        if issubclass(self.type, enum.Enum) and not all(isinstance(member.value, str) and member.value for member in self.type):
+            raise JobDefinitionError(f"the values of {self.type.__name__} must be texts", fix='write RED = "red"')
         if self.default is not None:
             object.__setattr__(self, "default", self.parse("default", self.default))
 
@@ -76,7 +78,9 @@ class Param:
             return self._convert(value)
         except (ValueError, TypeError) as exc:
             example = {"date": " like 2013-03-08", "int": " like 7"}.get(self.type_name, "")
-            raise ParameterError(f"parameter {name}: {str(value)!r} is not {_article(self.type_name)}{example}") from exc
+            allowed = self.type_name if issubclass(self.type, enum.Enum) else ""
+            expected = f"one of {allowed.replace('|', ', ')}" if allowed else _article(self.type_name)
+            raise ParameterError(f"parameter {name}: {str(value)!r} is not {expected}{example}") from exc
 
     def _convert(self, value: Any) -> ParamValue:
         if issubclass(self.type, enum.Enum):
@@ -90,12 +94,12 @@ class Param:
             if isinstance(value, bool):
                 raise ValueError(value)
             return int(str(value).strip())
-        return str(value)
+        text = str(value)
+        text.encode()  # an argument that is not UTF-8 arrives with lone surrogates, which nothing downstream can write
+        return text
 
 
 def _article(type_name: str) -> str:
-    if "|" in type_name:
-        return f"one of {type_name.replace('|', ', ')}"
     return f"{'an' if type_name[0] in 'aeiou' else 'a'} {type_name}"
 
 
@@ -125,7 +129,7 @@ class Table:
     comment: str | None = None
 
     def __post_init__(self) -> None:
-        if not _TABLE.match(self.name):
+        if not is_table_name(self.name):
             raise JobDefinitionError(f"Table({self.name!r}): a table is named database.table")
         if self.format not in TABLE_FORMATS:
             raise JobDefinitionError(f"Table({self.name!r}): unknown format {self.format!r}", fix=nearest(self.format, TABLE_FORMATS))
@@ -312,6 +316,7 @@ def job(
     def declare(function: Callable[..., Any]) -> Job:
         declared = {key: value if isinstance(value, Param) else Param(value) for key, value in (params or {}).items()}
         doc = inspect.getdoc(function) or ""
+        code = inspect.unwrap(function).__code__  # a decorator's own code lies in another file
         result = Job(
             name=name or function.__name__,
             engine=EngineKind.SPARK,
@@ -320,8 +325,8 @@ def job(
             params=declared,
             checks=checks,
             body=function,
-            file=function.__code__.co_filename,
-            line=function.__code__.co_firstlineno,
+            file=code.co_filename,
+            line=code.co_firstlineno,
             description=doc.splitlines()[0] if doc else "",
         )
         check_arguments(result, function)
@@ -367,9 +372,18 @@ def check_declaration(declared: Job) -> Job:
         raise JobDefinitionError(
             f"{declared.name!r} is not a job name", where=declared.where, fix="use a-z, 0-9 and _, at most 63, a letter first"
         )
+    if not isinstance(declared.output, Table):
+        raise JobDefinitionError(f"job {declared.name}: the output must be a Table", where=declared.where)
     if declared.output.where:
         raise JobDefinitionError(f"job {declared.name}: an output has no where", where=declared.where)
+    for param_name in declared.params:
+        if not _PLACEHOLDER.fullmatch(f"{{{param_name}}}"):
+            raise JobDefinitionError(f"job {declared.name}: {param_name!r} is not a parameter's name", where=declared.where)
+        if param_name in declared.inputs:
+            raise JobDefinitionError(f"job {declared.name}: {param_name} is an input and a parameter", where=declared.where)
     for input_name, dataset in declared.inputs.items():
+        if not isinstance(dataset, Table | Path | Jdbc):
+            raise JobDefinitionError(f"job {declared.name}: input {input_name} must be a Table, Path or Jdbc", where=declared.where)
         predicate = getattr(dataset, "where", None)
         for placeholder in placeholders(predicate or ""):
             if placeholder not in declared.params:
@@ -381,6 +395,11 @@ def check_declaration(declared: Job) -> Job:
                     else f"add params={{'{placeholder}': Param(...)}}",
                 )
     return declared
+
+
+def is_table_name(name: str) -> bool:
+    """True for `database.table`."""
+    return bool(_TABLE.match(name))
 
 
 def placeholders(text: str) -> list[str]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
+import logging
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from framework.errors import DatasetNotFound, nearest
+from framework.errors import BadData, DatasetNotFound, nearest
 from framework.store import Store
+
+_log = logging.getLogger(__name__)
 
 RUNNING, SUCCEEDED, FAILED, INTERRUPTED = "running", "succeeded", "failed", "interrupted"
 
@@ -87,14 +90,24 @@ class RunRecord:
 
     @classmethod
     def from_json(cls, data: bytes) -> RunRecord:
-        """Read what `to_json` wrote; keys of later versions are ignored."""
-        raw = json.loads(data)
-        raw = {key: value for key, value in raw.items() if key in cls.__dataclass_fields__}
-        raw["inputs"] = tuple(InputRecord(**item) for item in raw.get("inputs", ()))
-        raw["checks"] = tuple(CheckRecord(**item) for item in raw.get("checks", ()))
-        if raw.get("output"):
-            raw["output"] = OutputRecord(**{**raw["output"], "partitions": tuple(raw["output"]["partitions"])})
-        return cls(**raw)
+        """Read what `to_json` wrote; keys of later versions are ignored.
+
+        Raises:
+            BadData: it is something else.
+        """
+        try:
+            raw = _known(cls, json.loads(data))
+            raw["inputs"] = tuple(InputRecord(**_known(InputRecord, item)) for item in raw.get("inputs", ()))
+            raw["checks"] = tuple(CheckRecord(**_known(CheckRecord, item)) for item in raw.get("checks", ()))
+            if raw.get("output"):
+                raw["output"] = OutputRecord(**{**_known(OutputRecord, raw["output"]), "partitions": tuple(raw["output"]["partitions"])})
+            return cls(**raw)
+        except (ValueError, TypeError, KeyError, AttributeError) as exc:
+            raise BadData(f"is not a run record: {exc}") from exc
+
+
+def _known(record: type[Any], raw: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in raw.items() if key in record.__dataclass_fields__}
 
 
 def new_run_id(job: str, now: dt.datetime) -> str:
@@ -149,15 +162,20 @@ class Ledger:
         return RunRecord.from_json(data)
 
     def list(self, *, job: str | None = None) -> Iterator[RunRecord]:
-        """Records, newest first, read one by one."""
+        """Records, newest first, read one by one; what is no record is left out."""
         for key in sorted(self._store.keys("runs/"), reverse=True):
             if not key.endswith(".json") or (job and f"-{job}-" not in key):
                 continue
             data = self._store.get(key)
-            if data is not None:
+            if data is None:
+                continue
+            try:
                 record = RunRecord.from_json(data)
-                if job in (None, record.job):
-                    yield record
+            except BadData as exc:
+                _log.warning("%s %s", self._store.url(key), exc)
+                continue
+            if job in (None, record.job):
+                yield record
 
 
 def _key(run_id: str, suffix: str) -> str:

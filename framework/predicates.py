@@ -9,9 +9,19 @@ from collections.abc import Callable
 from framework.errors import JobDefinitionError, ParameterError
 from framework.jobs import Params, ParamValue
 
-# One SQL token of interest: a quoted string or identifier, a comment, or a {placeholder}. Doubled quotes inside a string
-# read as two strings side by side, which is all the same here.
-_TOKEN = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|--[^\n]*|/\*.*?\*/|\{(?P<name>\w+)\}", re.DOTALL)
+# One SQL token of interest: a quoted string or identifier, a comment, a {placeholder}, or a quote that nothing closes. Doubled
+# quotes inside a string read as two strings side by side, which is all the same here.
+_PLAIN = r"'[^']*'|\"[^\"]*\"|`[^`]*`|--[^\n]*"
+_ESCAPED = r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`|--[^\n]*"
+_REST = r"|/\*.*?\*/|\{(?P<name>[^\W\d]\w*)(?P<format>:[^{}]*)?\}|(?P<open>['\"`]|/\*)"
+_TOKENS = {
+    "postgres": re.compile(r"\b[eE]'(?:[^'\\]|\\.)*'|(?<!\w)\$(?P<tag>\w*)\$.*?\$(?P=tag)\$|" + _PLAIN + _REST, re.DOTALL),
+    "trino": re.compile(_PLAIN + _REST, re.DOTALL),
+    "mysql": re.compile(r"#[^\n]*|" + _ESCAPED + _REST, re.DOTALL),
+    "spark": re.compile(r"\b[rR]'[^']*'|\b[rR]\"[^\"]*\"|" + _ESCAPED + _REST, re.DOTALL),
+}
+
+_COMMENTS = {"postgres": ("--", "/*"), "trino": ("--", "/*"), "mysql": ("--", "/*", "#"), "spark": ("--", "/*")}
 
 # These read a backslash inside a string as an escape.
 _BACKSLASH_DIALECTS = {"spark", "mysql"}
@@ -31,18 +41,23 @@ def literal(value: ParamValue, dialect: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
-def spans(sql: str, *, where: str) -> list[tuple[int, int, str]]:
+def spans(sql: str, dialect: str = "spark", *, where: str) -> list[tuple[int, int, str]]:
     """(start, end, name) of each `{name}` in SQL text.
 
     Raises:
-        JobDefinitionError: a placeholder stands inside quotes, where it would be part of a string.
+        JobDefinitionError: a placeholder stands inside quotes, where it would be part of a string, or has a format; or a
+            quote is not closed, so that nobody can tell what is inside it.
     """
     found = []
-    for match in _TOKEN.finditer(sql):
+    for match in _TOKENS[dialect].finditer(sql):
+        at = f"{where}:{sql.count(chr(10), 0, match.start()) + 1}" if where.endswith(".sql") else where
+        if match["format"]:
+            raise JobDefinitionError(f"{match[0]}: a format has no meaning in SQL", where=at, fix=f"write {{{match['name']}}}")
         if match["name"]:
             found.append((match.start(), match.end(), match["name"]))
-        elif match[0][0] in "'\"`" and (inner := re.search(r"\{\w+\}", match[0])):
-            at = f"{where}:{sql.count(chr(10), 0, match.start()) + 1}" if where.endswith(".sql") else where
+        elif match["open"]:
+            raise JobDefinitionError(f"{match[0]} is opened and not closed", where=at)
+        elif not match[0].startswith(_COMMENTS[dialect]) and (inner := re.search(r"\{[^\W\d]\w*\}", match[0])):
             raise JobDefinitionError(
                 f"the placeholder {inner[0]} stands inside quotes: {match[0]}",
                 where=at,
@@ -64,17 +79,17 @@ def render(sql: str, params: Params, dialect: str, *, where: str) -> str:
             raise ParameterError(f"{{{name}}} is not a parameter of the job", where=where)
         return literal(params[name], dialect)
 
-    return _replace(sql, one, where)
+    return _replace(sql, dialect, one, where)
 
 
 def markers(sql: str, *, where: str) -> str:
-    """SQL text with each `{name}` as the named parameter marker `:name`, for engines that bind."""
-    return _replace(sql, lambda name: f":{name}", where)
+    """SQL text with each `{name}` as the named parameter marker `:name`, as Spark binds them."""
+    return _replace(sql, "spark", lambda name: f":{name}", where)
 
 
-def _replace(sql: str, one: Callable[[str], str], where: str) -> str:
+def _replace(sql: str, dialect: str, one: Callable[[str], str], where: str) -> str:
     parts, position = [], 0
-    for start, end, name in spans(sql, where=where):
+    for start, end, name in spans(sql, dialect, where=where):
         parts += [sql[position:start], one(name)]
         position = end
     return "".join([*parts, sql[position:]])

@@ -25,13 +25,13 @@ from typing import Any
 from framework import predicates
 from framework.config import document
 from framework.errors import JobDefinitionError, nearest
-from framework.jobs import MODES, TABLE_FORMATS, EngineKind, Job, Param, Sql, Table, check_declaration
+from framework.jobs import MODES, TABLE_FORMATS, EngineKind, Job, Param, Sql, Table, check_declaration, is_table_name
 
 _HEADER = re.compile(r"\s*/\*(?P<yaml>.*?)\*/", re.DOTALL)
 _ENGINES = {"spark": EngineKind.SPARK_SQL}
 _TYPES: Mapping[str, type[Any]] = {"date": dt.date, "int": int, "str": str}
 _KEYS = ("name", "description", "engine", "output", "partitioned_by", "format", "mode", "comment", "params", "checks", "where")
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
 
 
 def load(file: FilePath, root: FilePath, cache: FilePath | None = None) -> Job:
@@ -46,7 +46,7 @@ def load(file: FilePath, root: FilePath, cache: FilePath | None = None) -> Job:
     """
     shown = str(file.relative_to(root))
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")  # some editors begin a file with a byte order mark
     except (OSError, UnicodeDecodeError) as exc:
         raise JobDefinitionError(f"cannot be read: {exc}", where=shown) from exc
     match = _HEADER.match(text)
@@ -190,22 +190,23 @@ def parse_tables(sql: str, dialect: str, shown: str) -> list[str]:
     """
     import sqlglot
     from sqlglot import exp
-    from sqlglot.errors import ParseError, TokenError
+    from sqlglot.errors import ParseError, SqlglotError
     from sqlglot.optimizer.scope import traverse_scope
 
     try:
-        statements = [statement for statement in sqlglot.parse(sql, read=dialect) if statement is not None]
+        # A comment after the last semicolon is parsed as a statement of its own.
+        statements = [one for one in sqlglot.parse(sql, read=dialect) if one is not None and not isinstance(one, exp.Semicolon)]
     except ParseError as exc:
         first = exc.errors[0] if exc.errors else {}
         line, column = first.get("line"), first.get("col")
         where = f"{shown}:{line}" if line else shown
         details = []
         if line and column:
-            source = sql.splitlines()[line - 1]
+            source = sql.split("\n")[line - 1]
             details = [source, " " * (column - 1) + "^"]
         raise JobDefinitionError(f"does not parse as {dialect} SQL: {first.get('description', exc)}", where=where, details=details) from exc
-    except (TokenError, RecursionError) as exc:
-        raise JobDefinitionError(f"does not parse as {dialect} SQL: {str(exc).splitlines()[0]}", where=shown) from exc
+    except (SqlglotError, RecursionError) as exc:
+        raise _unreadable(exc, dialect, shown) from exc
     if len(statements) != 1:
         raise JobDefinitionError(f"a SQL job is one statement, this file has {len(statements)}", where=shown, fix="make one file of each")
     query = statements[0]
@@ -215,11 +216,24 @@ def parse_tables(sql: str, dialect: str, shown: str) -> list[str]:
             where=shown,
             fix="write only the SELECT; the framework writes and publishes its rows",
         )
-    found = set()
-    for scope in traverse_scope(query):
-        for source in scope.sources.values():
-            if isinstance(source, exp.Table) and source.name:
-                if not source.db:
-                    raise JobDefinitionError(f"table {source.name} has no database", where=shown, fix=f"write database.{source.name}")
-                found.add(f"{source.db}.{source.name}".lower())
-    return sorted(found)
+    try:
+        scopes = traverse_scope(query)
+        sources = [source for scope in scopes for source in scope.sources.values() if isinstance(source, exp.Table) and source.name]
+    except (SqlglotError, RecursionError) as exc:
+        raise _unreadable(exc, dialect, shown) from exc
+    return sorted({_table_name(source.catalog, source.db, source.name, shown) for source in sources})
+
+
+def _table_name(catalog: str, database: str, table: str, shown: str) -> str:
+    if not database:
+        raise JobDefinitionError(f"table {table} has no database", where=shown, fix=f"write database.{table}")
+    name = f"{database}.{table}"
+    if catalog not in ("", "spark_catalog") or not is_table_name(name):
+        full = f"{catalog}.{name}" if catalog else name
+        raise JobDefinitionError(f"{full} is not the name of a table", where=shown, fix="write database.table")
+    return name.lower()
+
+
+def _unreadable(exc: Exception, dialect: str, shown: str) -> JobDefinitionError:
+    reason = "nested too deep" if isinstance(exc, RecursionError) else (str(exc).splitlines() or [type(exc).__name__])[0]
+    return JobDefinitionError(f"does not parse as {dialect} SQL: {reason}", where=shown)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from framework.aws import Aws, explain
-from framework.errors import ConfigError, DatasetNotFound
+from framework.errors import AccessRefused, ConfigError, DatasetNotFound
 from framework.sources.paths import normalise, split_s3
 
 
@@ -80,16 +82,21 @@ class FolderStore:
 
     def put(self, key: str, data: bytes) -> None:
         path = self._folder / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_bytes(data)
-        partial.replace(path)
+        partial = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_bytes(data)
+            partial.replace(path)
+        except OSError as exc:
+            raise AccessRefused(f"could not write {path}: {exc.strerror}", fix="check `state:` in the configuration") from exc
 
     def get(self, key: str) -> bytes | None:
         try:
             return (self._folder / key).read_bytes()
         except FileNotFoundError:
             return None
+        except OSError as exc:
+            raise AccessRefused(f"could not read {self._folder / key}: {exc.strerror}") from exc
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         found = (

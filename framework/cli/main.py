@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +17,7 @@ app = typer.Typer(
     help="Write a Spark or Trino job once; run it unchanged on this machine, in docker-compose and as steps on Amazon EMR.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # Rich's help screens cost more CPU time than everything else that --help does
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("jobs")(jobs.jobs)
@@ -34,6 +34,8 @@ app.add_typer(local.app, name="local")
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         print(f"emrjobs {version('emrjobs')}")
         raise typer.Exit
 

@@ -81,6 +81,8 @@ def parse(text: str, *, name: str, first_line: int = 1, error: type[EmrjobsError
         raise error(f"is not valid YAML: {exc.problem or exc.context}", where=where, fix="check the indentation and quotes") from exc
     except yaml.YAMLError as exc:
         raise error(f"is not valid YAML: {exc}", where=name) from exc
+    except UnicodeError as exc:
+        raise error("is not UTF-8 text", where=name, fix="save it as UTF-8") from exc
     if root is None:
         return Document(name, {})
     if not isinstance(root, yaml.MappingNode):
@@ -88,8 +90,6 @@ def parse(text: str, *, name: str, first_line: int = 1, error: type[EmrjobsError
     lines: dict[KeyPath, int] = {}
     try:
         data = _plain(root, (), lines, name, offset, error)
-    except (yaml.YAMLError, ValueError) as exc:
-        raise error(f"is not valid YAML: {exc}", where=name) from exc
     except RecursionError as exc:
         raise error("is nested too deep, or refers to itself", where=name) from exc
     return Document(name, data, lines)
@@ -114,12 +114,14 @@ def _plain(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], name: str,
             lines[(*path, index)] = item.start_mark.line + offset
             items.append(_plain(item, (*path, index), lines, name, offset, error))
         return items
-    return _scalar(node)
-
-
-def _scalar(node: yaml.Node) -> Any:
-    constructor = yaml.constructor.SafeConstructor()
-    return constructor.construct_object(node)
+    try:
+        return yaml.constructor.SafeConstructor().construct_object(node)
+    except Exception as exc:  # PyYAML lets whatever its conversions raise through: `2013-02-30`, `!!int x`, `!!timestamp x`
+        reason = exc.problem if isinstance(exc, yaml.MarkedYAMLError) else exc
+        dotted = ".".join(map(str, path))
+        raise error(
+            f"{dotted}: {node.value!r} cannot be read: {reason}", where=f"{name}:{node.start_mark.line + offset}", fix="put it in quotes"
+        ) from exc
 
 
 def validate(
@@ -174,8 +176,8 @@ def _sentence(message: str) -> str:
 
 
 def _without_tags(loc: Sequence[str | int]) -> KeyPath:
-    # pydantic puts the tag of a discriminated union and function names into the location; users did not write those.
-    tags = ("tagged-union", "function-", "[key]")
+    # pydantic puts the branch of a union and function names into the location; users did not write those.
+    tags = ("tagged-union", "function-", "constrained-", "literal[", "[key]")
     return tuple(part for part in loc if not (isinstance(part, str) and part.startswith(tags)))
 
 

@@ -138,12 +138,22 @@ def _from_override(text: str) -> Document:
 def _single(path: Sequence[str], value: str, origin: str) -> Document:
     if not all(path):
         raise ConfigError(f"{origin}: {'.'.join(path)!r} is not a key path")
-    # A text with ${...} or a colon is not YAML's business: only plain scalars, lists and mappings are read as YAML.
-    parsed = value if "${" in value else document.parse(f"value: {value}", name=origin).data.get("value")
-    nested: Any = parsed
+    nested: Any = _value(value, origin)
     for part in reversed(path):
         nested = {part: nested}
     return Document(origin, nested)
+
+
+def _value(text: str, origin: str) -> Any:
+    """A value given on the command line or in the environment: YAML where it is YAML, else the text itself (`*`, `a: b`)."""
+    if "${" in text or "\n" in text:
+        return text
+    try:
+        return document.parse(f"value: {text}", name=origin).data.get("value")
+    except ConfigError as exc:
+        if text.lstrip().startswith(("[", "{", "'", '"')):  # meant as YAML
+            raise ConfigError(exc.message, where=origin, fix="check the brackets and quotes") from exc
+        return text
 
 
 def _merge(target: dict[str, Any], source: Mapping[str, Any], layer: Document, path: KeyPath, origins: dict[KeyPath, str]) -> None:

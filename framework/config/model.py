@@ -29,8 +29,10 @@ def _reference(value: str) -> str:
 
 def _s3_prefix(value: str) -> str:
     scheme, found, rest = value.partition("://")
-    if not found or scheme not in ("s3", "s3a", "s3n", "hdfs", "file") or not rest:
+    if not found or scheme not in ("s3", "s3a", "s3n", "hdfs", "file") or not rest.strip("/"):
         raise ValueError("must be a URI such as s3://bucket/prefix")
+    if scheme == "file" and not rest.startswith("/"):
+        raise ValueError("a file:// URI has three slashes and the whole path: file:///data/state")
     return value.rstrip("/")
 
 

@@ -76,6 +76,8 @@ def interpolate(data: Mapping[str, Any], where: Callable[[tuple[str | int, ...]]
                 ) from None
             if isinstance(found, Mapping | list):
                 raise ConfigError(f"{'.'.join(map(str, path))}: ${{{name}}} is a group of keys, not a value", where=where(path))
+            if found is None:
+                raise ConfigError(f"{'.'.join(map(str, path))}: ${{{name}}} is empty", where=where(path), fix=f"give {name} a value")
             return str(found)
 
         return _REFERENCE.sub(one, node)
@@ -174,10 +176,11 @@ class Resolver:
         return os.environ[name]
 
     def _from_file(self, name: str) -> str:
-        path = self._root / Path(name).expanduser()
+        path = Path(name)
         try:
+            path = self._root / path.expanduser()
             return path.read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as exc:
+        except (OSError, ValueError, RuntimeError) as exc:  # not there, not UTF-8 or a zero byte in the name, no such user
             raise SecretUnresolved(
                 f"{path} cannot be read ({exc.__class__.__name__})", fix="create the file, readable by you only"
             ) from exc
