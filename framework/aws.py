@@ -7,7 +7,7 @@ from typing import Any
 
 from framework.config import model
 from framework.config.references import Resolver
-from framework.errors import AccessRefused, EmrjobsError, MissingExtra, ServiceUnavailable
+from framework.errors import AccessRefused, ConfigError, EmrjobsError, MissingExtra, ServiceUnavailable
 
 
 class Aws:
@@ -57,18 +57,22 @@ class Aws:
         try:
             import boto3
             from botocore.config import Config
+            from botocore.exceptions import BotoCoreError
         except ImportError as exc:
             raise MissingExtra("boto3 is not installed", fix="pip install 'emrjobs[spark]'") from exc
-        if self._session is None:
-            key_id, secret = self.credentials() or (None, None)
-            self._session = boto3.Session(aws_access_key_id=key_id, aws_secret_access_key=secret, region_name=self.region)
         endpoint = self.endpoint(service)
         config = Config(
             retries={"mode": "standard", "total_max_attempts": 6},
             max_pool_connections=32,
             s3={"addressing_style": "path"} if endpoint else None,
         )
-        return self._session.client(service, endpoint_url=endpoint, config=config)
+        key_id, secret = self.credentials() or (None, None)
+        try:
+            if self._session is None:
+                self._session = boto3.Session(aws_access_key_id=key_id, aws_secret_access_key=secret, region_name=self.region)
+            return self._session.client(service, endpoint_url=endpoint, config=config)
+        except (BotoCoreError, ValueError) as exc:
+            raise ConfigError(f"aws: boto3 cannot be set up: {exc}", fix="check `aws:` in the configuration and AWS_PROFILE") from exc
 
 
 def explain(exc: Exception, doing: str) -> EmrjobsError:

@@ -49,7 +49,14 @@ class Jobs:
         return next((job for job in self.by_name.values() if job.output.name.lower() == table.lower()), None)
 
     def upstream(self, job: Job) -> list[Job]:
-        """The jobs that `job` depends on, directly or not, in an order in which they can run; itself last."""
+        """The jobs that `job` depends on, directly or not, in an order in which they can run; itself last.
+
+        Raises:
+            JobDefinitionError: something is wrong with one of them, or with a file that may define one.
+        """
+        if self.problems:
+            # A job that could not be read may be the one that writes what another reads.
+            raise next(iter(self.problems.values()))
         graph: dict[str, set[str]] = {}
         pending = [job]
         while pending:

@@ -42,7 +42,9 @@ class GlueCatalog:
         return self._aws.client("glue")
 
     def find(self, name: str) -> TableInfo | None:
-        database, table = name.lower().split(".")
+        database, dot, table = name.lower().partition(".")
+        if not (database and dot and table):
+            return None
         try:
             answer = self._glue.get_table(DatabaseName=database, Name=table)
         except ClientError as exc:
@@ -86,10 +88,12 @@ class GlueCatalog:
         except ClientError as exc:
             if _code(exc) != "EntityNotFoundException":
                 raise explain(exc, f"look up database {database} in Glue") from exc
+        except BotoCoreError as exc:
+            raise explain(exc, f"look up database {database} in Glue") from exc
         location = f"{self._warehouse}/{database}.db"
         try:
             self._glue.create_database(DatabaseInput={"Name": database, "LocationUri": location})
-        except ClientError as exc:
+        except (ClientError, BotoCoreError) as exc:
             if _code(exc) != "AlreadyExistsException":
                 raise explain(exc, f"create database {database} in Glue") from exc
         return location
@@ -113,7 +117,7 @@ class GlueCatalog:
             definition["Description"] = comment
         try:
             self._glue.create_table(DatabaseName=database, TableInput=definition)
-        except ClientError as exc:
+        except (ClientError, BotoCoreError) as exc:
             if _code(exc) == "AlreadyExistsException":
                 raise PublishConflict(f"table {table.name} was created by somebody else meanwhile", fix="run the job again") from exc
             raise explain(exc, f"create table {table.name} in Glue") from exc
@@ -154,9 +158,14 @@ class GlueCatalog:
         database, name = table.name.split(".")
         try:
             for batch in _batches(partitions, _DELETE_BATCH):
-                self._glue.batch_delete_partition(
+                answer = self._glue.batch_delete_partition(
                     DatabaseName=database, TableName=name, PartitionsToDelete=[{"Values": list(partition.values)} for partition in batch]
                 )
+                for error in answer.get("Errors", []):
+                    detail = error["ErrorDetail"]
+                    if detail["ErrorCode"] != "EntityNotFoundException":
+                        values = error["PartitionValues"]
+                        raise PublishConflict(f"Glue did not remove partition {values} of {table.name}: {detail.get('ErrorMessage')}")
         except (ClientError, BotoCoreError) as exc:
             raise explain(exc, f"remove partitions of {table.name} from Glue") from exc
 
@@ -169,7 +178,7 @@ class GlueCatalog:
             arguments["VersionId"] = table.version
         try:
             self._glue.update_table(**arguments)
-        except ClientError as exc:
+        except (ClientError, BotoCoreError) as exc:
             if _code(exc) in ("ConcurrentModificationException", "VersionMismatchException"):
                 raise PublishConflict(f"table {table.name} changed while this run was writing", fix="run the job again") from exc
             raise explain(exc, f"switch table {table.name} in Glue") from exc
@@ -178,7 +187,7 @@ class GlueCatalog:
         database, table = name.split(".")
         try:
             self._glue.delete_table(DatabaseName=database, Name=table)
-        except ClientError as exc:
+        except (ClientError, BotoCoreError) as exc:
             if _code(exc) != "EntityNotFoundException":
                 raise explain(exc, f"drop table {name} from Glue") from exc
 
@@ -187,8 +196,8 @@ class GlueCatalog:
             yield from page[key]
 
 
-def _code(exc: ClientError) -> str:
-    return str(exc.response.get("Error", {}).get("Code", ""))
+def _code(exc: ClientError | BotoCoreError) -> str:
+    return str(exc.response.get("Error", {}).get("Code", "")) if isinstance(exc, ClientError) else ""
 
 
 def _fresh(parameters: Any) -> dict[str, str]:

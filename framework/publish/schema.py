@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 # A value of the first type is exactly a value of each later one (Spark's store assignment, without its lossy part).
 _WIDENINGS = (("tinyint", "smallint", "int", "bigint"), ("float", "double"))
+_VOID = re.compile(r"(^|[<:,])void($|[>,])")
 _DECIMAL = re.compile(r"decimal\((\d+),\s*(\d+)\)")
 
 
@@ -26,7 +27,7 @@ def columns_of(frame: DataFrame) -> tuple[Column, ...]:
     columns = []
     for field in frame.schema.fields:
         kind = field.dataType.simpleString()
-        if "void" in kind:
+        if _VOID.search(kind):
             raise SchemaMismatch(
                 f"column {field.name} has no type", fix=f"cast it in the job: lit(None).cast('string').alias({field.name!r})"
             )
@@ -37,7 +38,8 @@ def columns_of(frame: DataFrame) -> tuple[Column, ...]:
 
 def fits(source: str, target: str) -> bool:
     """True when every value of `source` is exactly a value of `target`."""
-    source, target = source.replace(" ", "").lower(), target.replace(" ", "").lower()
+    # Hive's bare decimal is decimal(10,0).
+    source, target = (re.sub(r"^decimal$", "decimal(10,0)", kind.replace(" ", "").lower()) for kind in (source, target))
     if source == target or {source, target} == {"timestamp", "timestamp_ntz"}:
         return True
     for chain in _WIDENINGS:

@@ -63,7 +63,8 @@ def query(dataset: jobs.Jdbc, params: jobs.Params, sql_dialect: str, *, where: s
     if not dataset.where:
         return dataset.table
     predicate = predicates.render(dataset.where, params, sql_dialect, where=where)
-    return f"(SELECT * FROM {dataset.table} WHERE {predicate}) AS {dataset.table.rsplit('.', 1)[-1]}"
+    # On a line of its own: the predicate may end in a comment.
+    return f"(SELECT * FROM {dataset.table} WHERE {predicate}\n) AS {dataset.table.rsplit('.', 1)[-1]}"
 
 
 def resolve(

@@ -52,7 +52,9 @@ def frame(spark: SparkSession, read: ResolvedInput, params: Params, *, where: st
     table = spark.table(read.info.name)
     if not read.where:
         return table
-    return spark.sql(f"SELECT * FROM {{table}} WHERE {predicates.markers(read.where, where=where)}", args=dict(params), table=table)
+    # pyspark's own {placeholders} would take braces in the predicate for theirs.
+    predicate = predicates.markers(read.where, where=where).replace("{", "{{").replace("}", "}}")
+    return spark.sql(f"SELECT * FROM {{table}} WHERE {predicate}", args=dict(params), table=table)
 
 
 def _strict(read: PathRead) -> dict[str, str]:
