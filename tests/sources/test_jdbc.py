@@ -33,7 +33,7 @@ def password(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_predicate_runs_in_the_database() -> None:
     read = resolve(Jdbc("ops", "public.flights", where="flight_date = {date}"), {"date": dt.date(2013, 1, 15)})
-    assert read.query == "(SELECT * FROM public.flights WHERE flight_date = DATE '2013-01-15') AS flights"
+    assert read.query == "(SELECT * FROM public.flights WHERE flight_date = DATE '2013-01-15'\n) AS flights"
     assert read.url == "jdbc:postgresql://db:5432/ops"
     assert read.properties["driver"] == "org.postgresql.Driver"
 
