@@ -255,7 +255,7 @@ def _input_record(name: str, read: ResolvedInput, rows: int | None) -> InputReco
     if isinstance(read, PathRead):
         return InputRecord(name, "path", read.uri, rows, files=read.files, size_bytes=read.size_bytes)
     if isinstance(read, JdbcRead):
-        return InputRecord(name, "jdbc", f"{read.connection}: {read.query}", rows)
+        return InputRecord(name, "jdbc", read.described, rows)
     partitions = len(read.partitions) if isinstance(read, TableRead) and read.info.partition_keys else None
     return InputRecord(name, read.info.format, read.info.name, rows, partitions=partitions)
 

@@ -23,6 +23,7 @@ class JdbcRead:
 
     Attributes:
         connection: its name, for messages.
+        described: `connection.table where predicate`, for people.
         url: without credentials.
         query: the relation that Spark reads: a table, or a subquery that carries the predicate.
         properties: driver options, user and password included; never printed.
@@ -30,6 +31,7 @@ class JdbcRead:
     """
 
     connection: str
+    described: str
     url: str
     query: str
     properties: Mapping[str, str] = field(repr=False)
@@ -89,10 +91,13 @@ def resolve(
         properties["password"] = resolver.hide(resolver.text(connection.password, key=f"{key}.password", looked_in=looked_in))
     host = resolver.text(connection.host, key=f"{key}.host")
     port = resolver.text(connection.port or _PORTS[connection.kind], key=f"{key}.port")
+    relation = query(dataset, params, dialect(connection), where=where)
+    predicate = f" where {predicates.render(dataset.where, params, dialect(connection), where=where)}" if dataset.where else ""
     return JdbcRead(
         connection=dataset.connection,
+        described=dataset.describe() + predicate,
         url=f"jdbc:{connection.kind}://{host}:{port}/{connection.database}",
-        query=query(dataset, params, dialect(connection), where=where),
+        query=relation,
         properties=properties,
         fetch_size=dataset.fetch_size,
     )

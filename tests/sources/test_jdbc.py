@@ -44,8 +44,8 @@ def test_without_a_predicate_the_table_is_read_as_it_is() -> None:
 
 def test_a_text_is_quoted_as_the_database_quotes() -> None:
     dataset, params = Jdbc("ops", "t", where="a = {a}"), {"a": "\\' OR 1=1 --"}
-    assert resolve(dataset, params).query == "(SELECT * FROM t WHERE a = '\\'' OR 1=1 --') AS t"
-    assert resolve(dataset, params, kind="mysql").query == "(SELECT * FROM t WHERE a = '\\\\'' OR 1=1 --') AS t"
+    assert resolve(dataset, params).query == "(SELECT * FROM t WHERE a = '\\'' OR 1=1 --'\n) AS t"
+    assert resolve(dataset, params, kind="mysql").query == "(SELECT * FROM t WHERE a = '\\\\'' OR 1=1 --'\n) AS t"
 
 
 @pytest.mark.parametrize("name", ["flights; DROP TABLE x", "(SELECT 1)", "a.b.c", "t -- x", "", "'t'", "t\n"])
