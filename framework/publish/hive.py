@@ -101,7 +101,7 @@ class HiveArea:
 
     def _as_text(self, frame: DataFrame, info: TableInfo) -> DataFrame:
         """CSV by OpenCSVSerde holds texts; partition values are not in the files and keep their types."""
-        from pyspark.sql import functions as F  # noqa: N812
+        from pyspark.sql import functions as F
 
         library = info.raw.get("StorageDescriptor", {}).get("SerdeInfo", {}).get("SerializationLibrary", serde.OPEN_CSV)
         if library != serde.OPEN_CSV:
@@ -116,7 +116,7 @@ class HiveArea:
 
     def _save(self, frame: DataFrame, folder: str) -> int:
         from pyspark.sql import Observation
-        from pyspark.sql import functions as F  # noqa: N812
+        from pyspark.sql import functions as F
 
         assert self._info is not None
         counted = Observation("written")
@@ -164,7 +164,7 @@ class HiveArea:
 
     def _present(self, name: str, location: str) -> DataFrame:
         """The rows of one present partition, with its values as columns."""
-        from pyspark.sql import functions as F  # noqa: N812
+        from pyspark.sql import functions as F
         from pyspark.sql.types import StructType
 
         assert self._info is not None

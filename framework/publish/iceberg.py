@@ -101,7 +101,7 @@ class IcebergArea:
             if self._output.write_mode == "append":
                 writer.append()
             elif self._output.write_mode == "overwrite":
-                from pyspark.sql import functions as F  # noqa: N812
+                from pyspark.sql import functions as F
 
                 writer.overwrite(F.lit(True))
             else:
@@ -159,7 +159,7 @@ class IcebergArea:
         for key, value in properties.items():
             writer = writer.tableProperty(key, value)
         if self._output.partitioned_by:
-            from pyspark.sql import functions as F  # noqa: N812
+            from pyspark.sql import functions as F
 
             first, *others = [F.col(column.lower()) for column in self._output.partitioned_by]
             writer = writer.partitionedBy(first, *others)

@@ -60,7 +60,7 @@ def align(frame: DataFrame, table: str, columns: Sequence[Column]) -> DataFrame:
     Raises:
         SchemaMismatch: a column is missing, unknown, or of a type that does not fit.
     """
-    from pyspark.sql import functions as F  # noqa: N812 - the name that every Spark user knows
+    from pyspark.sql import functions as F
 
     given = {column.name: column.type for column in columns_of(frame)}
     wanted = {column.name.lower(): column.type for column in columns}
