@@ -27,7 +27,7 @@ from great_expectations.validator.metrics_calculator import MetricsCalculator
 from great_expectations.validator.validation_graph import MetricEdge, ValidationGraph
 from py4j.protocol import Py4JError
 from pyspark.errors import PySparkException
-from pyspark.sql import functions as F  # noqa: N812 - its name everywhere
+from pyspark.sql import functions as F
 
 if TYPE_CHECKING:
     from great_expectations.validator.metric_configuration import MetricConfiguration

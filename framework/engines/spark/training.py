@@ -88,7 +88,7 @@ def train(launch: JvmLaunch, folder: Path, *, timeout: float = 180.0) -> None:
 
 def exercise(spark: SparkSession, folder: Path) -> None:
     """What runs do, in small: formats, joins, aggregates, windows, SQL, Iceberg, S3 clients. A part that fails is skipped."""
-    from pyspark.sql import functions as F  # noqa: N812
+    from pyspark.sql import functions as F
 
     rows = spark.range(2000).select(
         F.col("id"),
