@@ -22,3 +22,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
     sys.path[:] = path
     for module in [name for name in sys.modules if name == "jobs" or name.startswith("jobs.")]:
         del sys.modules[module]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-acceptance", action="store_true", help="accept the present output of the commands as the expected one")
