@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
 import datetime as dt
+import gzip
+import io
+from collections.abc import Callable
 from pathlib import Path as FilePath
 from typing import Any
 
 import boto3
 import pytest
+from botocore.response import StreamingBody
 from botocore.stub import Stubber
 from builders import OneClient
 
@@ -105,15 +110,27 @@ def test_a_folder_of_this_machine(tmp_path: FilePath) -> None:
     assert paths.resolve("x", dataset, {}, aws, where="a").uri == folder.as_uri()
 
 
-def test_the_line_of_a_record_is_found() -> None:
-    text = '{"a": 1}\n{"a": 2\n{"a": 3}\n'
-    assert paths.line_of(text, '{"a": 2') == 2
-    assert paths.line_of(text, "nope") is None
-
-
-def test_the_text_of_a_file_is_read_whatever_its_encoding(tmp_path: FilePath) -> None:
+@pytest.mark.parametrize(("name", "pack"), [("x.json", bytes), ("x.json.gz", gzip.compress), ("x.json.bz2", bz2.compress)])
+def test_the_line_of_a_record_is_found(name: str, pack: Callable[[bytes], bytes], tmp_path: FilePath) -> None:
     aws: Any = None
-    (tmp_path / "x").write_bytes(b"caf\xe9")
-    assert paths.read_text((tmp_path / "x").as_uri(), aws) == "caf\ufffd"
+    (tmp_path / name).write_bytes(pack(b'{"a": 1}\r\n{"a": caf\xe9\n{"a": 3}\n'))
+    uri = (tmp_path / name).as_uri()
+    assert paths.line_of(uri, '{"a": caf\ufffd', aws) == 2
+    assert paths.line_of(uri, "nope", aws) is None
+
+
+def test_the_line_of_a_record_in_s3_is_found() -> None:
+    client = boto3.client("s3", region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x")
+    text = b"".join(b'{"number": %d}\n' % number for number in range(2000))
+    with Stubber(client) as stub:
+        stub.add_response("get_object", {"Body": StreamingBody(io.BytesIO(text), len(text))}, {"Bucket": "b", "Key": "a b.json"})
+        aws: Any = OneClient(client)
+        assert paths.line_of("s3://b/a%20b.json", '{"number": 1234}', aws) == 1235
+
+
+def test_a_file_that_cannot_be_read_here_is_an_error_of_ours() -> None:
+    aws: Any = None
     with pytest.raises(EmrjobsError, match="only be read by the engine"):
-        paths.read_text("hdfs:///x", aws)
+        paths.line_of("hdfs:///x", "record", aws)
+    with pytest.raises(EmrjobsError, match="could not read file:///not/there"):
+        paths.line_of("file:///not/there", "record", aws)
