@@ -49,7 +49,7 @@ class Platform:
         self.loaded = loaded
         self.settings = loaded.settings
         self.root: Path = loaded.root
-        self.resolver = Resolver(secrets_client=self._client, local=local, root=loaded.root)
+        self.resolver = Resolver(secrets_client=self._client, local=local, root=loaded.root, origin=loaded.origin)
         self.aws = Aws(loaded.settings.aws, self.resolver)
         self._start_spark = start_spark
         self.engine_log = engine_log

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import importlib
 import importlib.metadata
 import logging
 import platform as machine
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -70,13 +72,19 @@ def run_job(
     """
     params = job.bind(given)
     file = job.suite_file(platform.root)
-    suite = suites.load_suite(file, name=str(job.checks)) if file else None
+    suite = suites.load_suite(file, name=str(job.checks), shown=file.relative_to(platform.root).as_posix()) if file else None
     with _recorded(job, params, platform, on_event) as run, ExitStack() as opened:
         with ThreadPoolExecutor(1) as pool:
             # Starting Spark is the longest part: everything that does not need it happens meanwhile.
-            started = pool.submit(opened.enter_context, platform.spark())
+            unwanted = threading.Event()
+            started = pool.submit(_start, platform.spark(), opened, unwanted)
             with run.phase("resolve", "look up the inputs"):
-                inputs = _resolve(run, job, params, platform, started)
+                try:
+                    inputs = platform.resolve(job, params)
+                except BaseException:
+                    # A session that is being started already is waited for, by the pool: it must not be left to itself.
+                    unwanted.set()
+                    raise
             with run.phase("start", "start Spark"):
                 if suite:
                     _gate().preload()
@@ -145,7 +153,7 @@ class _Run:
         if report.failed_errors:
             raise ChecksFailed(
                 f"{len(report.failed_errors)} of {len(report.results)} checks failed; nothing was published",
-                details=[in_words(result) for result in report.failed_errors],
+                details=[f"{result.where}: {in_words(result)}" for result in report.failed_errors],
                 fix=f"correct the data or the job, or the suite configs/checks/{report.suite}.yaml",
                 report=report,
             )
@@ -181,6 +189,8 @@ def _recorded(job: Job, params: Params, platform: Platform, on_event: events.OnR
     except BaseException as exc:
         status = INTERRUPTED if isinstance(exc, KeyboardInterrupt) else FAILED
         message = platform.resolver.mask(str(exc))
+        if isinstance(exc, EmrjobsError):
+            _mask(exc, platform.resolver.mask)
         error = {"type": type(exc).__name__, "message": message, "exit_code": getattr(exc, "exit_code", 1)}
         _log.log(
             logging.INFO if isinstance(exc, EmrjobsError) else logging.ERROR, "run %s %s: %s", record.run_id, status, message, exc_info=True
@@ -192,6 +202,14 @@ def _recorded(job: Job, params: Params, platform: Platform, on_event: events.OnR
     finally:
         own.removeHandler(run.book)
         own.setLevel(level)
+
+
+def _mask(exc: EmrjobsError, mask: Callable[[str], str]) -> None:
+    """No secret in what the caller prints: a driver, or the job's own code, may quote one."""
+    exc.message = mask(exc.message)
+    exc.details = tuple(mask(detail) for detail in exc.details)
+    exc.fix = mask(exc.fix) if exc.fix else None
+    exc.args = (exc.message,)
 
 
 def _close(run: _Run, platform: Platform, status: str, error: Mapping[str, Any] | None) -> None:
@@ -216,13 +234,13 @@ def _close(run: _Run, platform: Platform, status: str, error: Mapping[str, Any] 
         _log.error("the run's record could not be written: %s", exc)
 
 
-def _resolve(run: _Run, job: Job, params: Params, platform: Platform, started: Future[SparkSession]) -> dict[str, ResolvedInput]:
-    try:
-        return platform.resolve(job, params)
-    except BaseException:
-        # Wait, so that the session is closed and not left to itself.
-        started.exception()
-        raise
+def _start(session: AbstractContextManager[SparkSession], opened: ExitStack, unwanted: threading.Event) -> SparkSession:
+    # Importing pyspark takes about as long as looking up the inputs: when one of them is not there, nothing has to be started.
+    with suppress(ImportError):  # the session says better what is missing
+        importlib.import_module("pyspark.sql")
+    if unwanted.is_set():
+        raise CancelledError
+    return opened.enter_context(session)
 
 
 def _gate() -> Any:

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from framework.cli import config, data, jobs, local, runs
-from framework.errors import EmrjobsError
+from framework.cli import common, config, data, jobs, local, runs
+from framework.errors import EmrjobsError, UserError
 
 app = typer.Typer(
     name="emrjobs",
@@ -75,8 +75,17 @@ def main() -> None:
     except Exception as exc:
         from framework.cli.render import print_bug
 
-        print_bug(exc)
+        print_bug(exc, _local_folder())
         sys.exit(1)
+
+
+def _local_folder() -> Path:
+    try:
+        return common.project() / ".local"
+    except UserError:  # outside of a project nothing is written beside the user's files
+        import tempfile
+
+        return Path(tempfile.gettempdir())
 
 
 if __name__ == "__main__":

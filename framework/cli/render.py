@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from framework.errors import EmrjobsError
 
@@ -38,10 +38,11 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, default=str))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
-    """A table on standard output."""
-    if not sys.stdout.isatty():
-        _print_plain(columns, [["" if value is None else str(value) for value in row] for row in rows], title)
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None, stderr: bool = False) -> None:
+    """A table on standard output, or with an error on standard error."""
+    stream = sys.stderr if stderr else sys.stdout
+    if not stream.isatty():
+        _print_plain(columns, [["" if value is None else str(value) for value in row] for row in rows], title, stream)
         return
     from rich import box
     from rich.table import Table
@@ -52,7 +53,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, tit
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*[Text("" if value is None else str(value)) for value in row])
-    console().print(table)
+    console(stderr=stderr).print(table)
 
 
 def print_pairs(pairs: Sequence[tuple[str, object]]) -> None:
@@ -78,16 +79,16 @@ def print_pairs(pairs: Sequence[tuple[str, object]]) -> None:
     console().print(grid)
 
 
-def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None) -> None:
+def _print_plain(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str | None, stream: TextIO) -> None:
     # A line a row, whatever the values hold.
     lines = [[" ".join(cell.split("\n")) for cell in row] for row in [columns, *rows]]
     wide = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
     if title:
-        print(title)
+        print(title, file=stream)
     for number, line in enumerate(lines):
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, wide, strict=True)).rstrip())
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, wide, strict=True)).rstrip(), file=stream)
         if number == 0:
-            print("  ".join("-" * width for width in wide))
+            print("  ".join("-" * width for width in wide), file=stream)
 
 
 def print_error(error: EmrjobsError) -> None:
@@ -101,9 +102,8 @@ def print_error(error: EmrjobsError) -> None:
         out.print(Text(line), soft_wrap=True)
 
 
-def print_bug(exc: Exception) -> None:
-    """An error that nobody foresaw: one line, and the traceback in a file."""
-    folder = Path.cwd() / ".local"
+def print_bug(exc: Exception, folder: Path) -> None:
+    """An error that nobody foresaw: one line, and the traceback in a file of the folder."""
     try:
         folder.mkdir(exist_ok=True)
         report = folder / "crash.txt"

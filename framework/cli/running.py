@@ -43,7 +43,7 @@ def _print_failures(exc: ChecksFailed) -> None:
         if result.samples:
             columns = list(result.samples[0])
             rows = [[row.get(column) for column in columns] for row in result.samples]
-            render.print_table(columns, rows, title=f"rows that fail {result.type}")
+            render.print_table(columns, rows, title=f"rows that fail {result.type}", stderr=True)
 
 
 def _write_docs(report: Any, loaded: Loaded, display: Display) -> None:

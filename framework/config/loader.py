@@ -46,6 +46,10 @@ class Loaded:
         else:
             yield ".".join(map(str, path)), node, self.origins.get(path, "default")
 
+    def origin(self, dotted: str) -> str | None:
+        """Where a key's value came from; None for a default."""
+        return self.origins.get(tuple(dotted.split(".")))
+
     def looked_in(self, dotted: str) -> tuple[str, ...]:
         """Every place where a key can be given, strongest first."""
         variable = PREFIX + "__".join(dotted.split(".")).upper()

@@ -99,6 +99,7 @@ class Resolver:
         secrets_client: maps `secretsmanager` or `ssm` to a boto3 client, called when the first such reference is met.
         local: maps a service's name to its endpoint's values, called when the first `${local:...}` is met.
         root: what a relative `${file:...}` is relative to.
+        origin: maps a dotted configuration key to the place that gave its value, for errors.
     """
 
     def __init__(
@@ -107,10 +108,12 @@ class Resolver:
         secrets_client: Callable[[str], Any] | None = None,
         local: Callable[[str], Mapping[str, str]] | None = None,
         root: Path | None = None,
+        origin: Callable[[str], str | None] = lambda key: None,
     ) -> None:
         self._secrets_client = secrets_client
         self._local = local
         self._root = root or Path()
+        self._origin = origin
         self._known: dict[str, str] = {}
 
     def text(self, value: object, *, key: str = "", looked_in: tuple[str, ...] = ()) -> str:
@@ -132,7 +135,9 @@ class Resolver:
             except SecretUnresolved as exc:
                 details = [*(["looked in: " + ", ".join(looked_in)] if looked_in else []), *exc.details]
                 label = f"{key}: " if key else ""
-                raise SecretUnresolved(f"{label}cannot resolve {match[0]}: {exc.message}", details=details, fix=exc.fix) from exc.__cause__
+                raise SecretUnresolved(
+                    f"{label}cannot resolve {match[0]}: {exc.message}", where=self._origin(key), details=details, fix=exc.fix
+                ) from exc.__cause__
 
         return _REFERENCE.sub(one, str(value))
 

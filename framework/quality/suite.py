@@ -111,18 +111,19 @@ class Suite(BaseModel):
         return self.model_copy(update={"expectations": tuple(bound)})
 
 
-def load_suite(path: Path, *, name: str, engine: str = "spark") -> Suite:
+def load_suite(path: Path, *, name: str, shown: str | None = None, engine: str = "spark") -> Suite:
     """Read and validate one suite.
 
     Args:
-        path: the YAML file; messages name it so (give it relative to the project).
+        path: the YAML file.
+        shown: how messages name it, when not as `path`.
         engine: `spark` or `sql`: what will compute it; some expectations exist for one only.
 
     Raises:
         SuiteError: with file and line: bad YAML, an unknown key, expectation or argument (with the nearest), an argument that is
             missing or of the wrong type, or an expectation that the engine cannot compute.
     """
-    source = document.read(path, error=SuiteError)
+    source = document.read(path, name=shown, error=SuiteError)
     for key in source.data:
         if key != "expectations":
             raise SuiteError(f"{key}: unknown key", where=source.where((key,)), fix=nearest(key, ["expectations"]))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import bz2
+import gzip
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
+from typing import BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from framework import jobs
@@ -111,28 +116,40 @@ def _look_at_s3(name: str, uri: str, aws: Aws, where: str) -> tuple[int, int]:
     return size, files
 
 
-def line_of(text: str, record: str) -> int | None:
-    """1-based line of a record in a file of one record a line."""
-    wanted = record.strip()
-    for number, line in enumerate(text.splitlines(), start=1):
-        if line.strip() == wanted:
-            return number
-    return None
-
-
-def read_text(uri: str, aws: Aws) -> str:
-    """The text of one file, for messages about a record in it.
+def line_of(uri: str, record: str, aws: Aws) -> int | None:
+    """1-based line of a record in a file of one record a line; None when no line is exactly the record.
 
     Raises:
-        EmrjobsError: it cannot be read.
+        EmrjobsError: the file cannot be read.
     """
-    uri = normalise(uri)
+    wanted = record.strip()
+    try:
+        with _lines(normalise(uri), aws) as lines:
+            texts = (line.decode("utf-8", errors="replace").strip() for line in lines)  # as Spark decodes them
+            return next((number for number, text in enumerate(texts, start=1) if text == wanted), None)
+    except EmrjobsError:
+        raise
+    except Exception as exc:
+        raise explain(exc, f"read {uri}") from exc
+
+
+@contextmanager
+def _lines(uri: str, aws: Aws) -> Iterator[Iterable[bytes]]:
+    """The lines of one file, unpacked as Spark does it: by the name's end."""
+    with _open(uri, aws) as file:
+        if uri.endswith(".gz"):
+            yield gzip.GzipFile(fileobj=file)
+        elif uri.endswith(".bz2"):
+            yield bz2.BZ2File(file)
+        else:
+            yield file
+
+
+def _open(uri: str, aws: Aws) -> BinaryIO:
     if uri.startswith("s3://"):
         bucket, key = split_s3(uri)
-        try:
-            return str(aws.client("s3").get_object(Bucket=bucket, Key=unquote(key))["Body"].read().decode("utf-8", errors="replace"))
-        except Exception as exc:
-            raise explain(exc, f"read {uri}") from exc
+        body = aws.client("s3").get_object(Bucket=bucket, Key=unquote(key))["Body"]
+        return io.BufferedReader(body)  # the body itself gives blocks, not lines
     if uri.startswith("file:"):
-        return FilePath(unquote(urlsplit(uri).path)).read_text(encoding="utf-8", errors="replace")
+        return FilePath(unquote(urlsplit(uri).path)).open("rb")
     raise EmrjobsError(f"{uri} can only be read by the engine")

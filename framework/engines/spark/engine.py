@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from framework import predicates
 from framework.aws import Aws
 from framework.engines.spark import failures, metrics, read
-from framework.errors import JobFailed
+from framework.errors import EmrjobsError, JobFailed
 from framework.jobs import Job, Params, Sql
 from framework.publish import Staged, StagingArea
 
@@ -53,10 +53,15 @@ class SparkEngine:
         for name, one in inputs.items():
             try:
                 frames[name] = read.frame(self.spark, one, params, where=job.where)
+            except EmrjobsError:
+                raise
             except Exception as exc:
-                raise failures.explain_read(exc, name, one, job.where) from exc
+                raise failures.explain_read(exc, name, one, job.where, self.spark) from exc
         try:
             staged = area.write(self._result(job, frames, params))
+        except EmrjobsError as exc:
+            exc.where = exc.where or job.where
+            raise
         except Exception as exc:
             raise failures.explain_run(exc, job, inputs, self.spark, self._aws, self._root) from exc
         return staged, metrics.rows_read(self.spark, inputs, since)

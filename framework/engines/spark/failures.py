@@ -4,191 +4,241 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from framework import predicates
 from framework.aws import Aws
-from framework.engines.spark.read import ResolvedInput
+from framework.engines.spark.causes import Cause, causes, more_lines, one_line, worker_error
+from framework.engines.spark.read import ResolvedInput, TableRead
 from framework.errors import (
     AccessRefused,
     BadData,
     DatasetNotFound,
     EmrjobsError,
     EngineUnavailable,
+    JobDefinitionError,
     JobFailed,
     ServiceUnavailable,
+    nearest,
 )
 from framework.jobs import Job, Sql
 from framework.sources.jdbc import JdbcRead
-from framework.sources.paths import PathRead, line_of, read_text
+from framework.sources.paths import PathRead, line_of
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-# PostgreSQL, Appendix A: error codes. MySQL uses 28000 and 42S02 for the same.
-_SQLSTATES = {
-    "28P01": "refused",
-    "28000": "refused",
-    "3D000": "no database",
-    "42P01": "no table",
-    "42S02": "no table",
-    "42703": "no column",
-}
-_MAX = 300
+# SQLSTATE classes that say "not now": connection, resources, intervention of an operator, the server itself (PostgreSQL,
+# Appendix A). Without a state it was the driver that did not come through.
+_NOT_NOW = ("", "08", "53", "57", "58")
+_NO_TABLE = ("42P01", "42S02")  # PostgreSQL, MySQL
+_NOT_A_FILE_OF_ITS_FORMAT = ("is not a Parquet file", "Malformed ORC file", "Not an Avro data file", "Not a data file")
 
 
-def explain_read(exc: Exception, name: str, read: ResolvedInput, where: str) -> EmrjobsError:
-    """An input could not be opened (the engine asks a database for its columns, and files for their schema)."""
-    if isinstance(exc, EmrjobsError):
-        return exc
-    java = _root_cause(exc)
-    message = _message(exc)
+def explain_read(exc: Exception, name: str, read: ResolvedInput, where: str, spark: SparkSession) -> EmrjobsError:
+    """An input could not be opened (a database is asked for its columns, and files for their schema)."""
+    if not _answers(spark):
+        return _stopped(where)
+    chain = causes(exc, spark._jvm)
+    root = chain[-1]
     if isinstance(read, JdbcRead):
-        return _explain_database(java, message, name, read, where)
-    if "ParseException" in type(exc).__name__:
-        return DatasetNotFound(
-            f"input {name}: its schema or predicate does not parse: {message}", where=where, fix="use Spark SQL types and syntax"
-        )
-    return JobFailed(f"input {name} cannot be read: {message}", where=where)
-
-
-def _explain_database(java: Any, message: str, name: str, read: JdbcRead, where: str) -> EmrjobsError:
-    state = str(java.getSQLState() or "") if java is not None and hasattr(java, "getSQLState") and _is_sql(java) else ""
-    kind = _SQLSTATES.get(state, "")
-    database = f"{read.connection} ({read.url.removeprefix('jdbc:')})"
-    if kind == "refused":
-        return AccessRefused(
-            f"input {name}: database {database} refused the user or the password",
+        return _in_database(chain, {name: read}, where, spark)
+    if any(cause.kind == "ParseException" for cause in chain):
+        what, text = ("schema", read.schema) if isinstance(read, PathRead) else ("predicate", read.where)
+        return JobDefinitionError(
+            f"input {name}: its {what} does not parse: {root.sentence}",
             where=where,
-            fix=f"check connections.{read.connection}.user and .password (`emrjobs config show`)",
+            details=[str(text)],
+            fix="use Spark SQL types and syntax",
         )
-    if kind in ("no table", "no column", "no database"):
+    if isinstance(read, TableRead):
+        if read.where and "AnalysisException" in root.kind:
+            return JobDefinitionError(
+                f"input {name}: its predicate does not fit {read.info.name}: {root.sentence}",
+                where=where,
+                details=[read.where],
+                fix=root.suggestion,
+            )
+        return JobFailed(f"input {name} cannot be read: {root.sentence}", where=where)
+    if "PATH_NOT_FOUND" in root.message:
         return DatasetNotFound(
-            f"input {name}: {_first_line(message)} in database {database}", where=where, fix="check the table and the predicate"
+            f"input {name}: there are no files at {read.uri}", where=where, fix="check the path and the parameters in it"
         )
-    if state.startswith("42"):
-        return DatasetNotFound(f"input {name}: database {database} does not understand the predicate: {_first_line(message)}", where=where)
-    if state.startswith("08") or "Connection refused" in message or "Communications link failure" in message:
-        return ServiceUnavailable(
-            f"input {name}: database {database} does not answer",
-            where=where,
-            details=[_first_line(message)],
-            fix="check that it runs, its host and its port",
-        )
-    return ServiceUnavailable(f"input {name}: database {database}: {_first_line(message)}", where=where)
+    return _in_files(root, {name: read}, where) or BadData(f"input {name} cannot be read: {root.sentence}", where=where)
 
 
 def explain_run(exc: Exception, job: Job, inputs: Mapping[str, ResolvedInput], spark: SparkSession, aws: Aws, root: Path) -> EmrjobsError:
     """The job's own code, its SQL, or its data failed while it was computed."""
-    if isinstance(exc, EmrjobsError):
-        return exc
-    message = _message(exc)
-    if "MALFORMED_RECORD_IN_PARSING" in message or "Malformed records are detected" in message or "FAILFAST" in message:
-        return _malformed(inputs, spark, aws, message)
-    if type(exc).__name__ in ("Py4JNetworkError", "Py4JError", "ConnectionRefusedError") and not _java(exc):
-        return EngineUnavailable(
-            "Spark stopped while the job ran", where=job.where, details=[_first_line(message)], fix="run the job again"
+    if not _answers(spark):
+        return _stopped(job.where)
+    chain = causes(exc, spark._jvm)
+    last = chain[-1]
+    if worker := worker_error(chain):
+        return JobFailed(f"job {job.name} failed: {worker.error}", where=_own_line(worker.frames, job, root))
+    if any("MALFORMED_RECORD_IN_PARSING" in cause.message for cause in chain):
+        return _malformed(inputs, spark, aws, last)
+    if any(cause.sqlstate is not None for cause in chain):
+        databases = {name: read for name, read in inputs.items() if isinstance(read, JdbcRead)}
+        if databases:
+            return _in_database(chain, databases, job.where, spark)
+    files = {name: read for name, read in inputs.items() if isinstance(read, PathRead)}
+    if problem := _in_files(last, files, job.where):
+        return problem
+    if last.kind == "OutOfMemoryError":
+        return JobFailed(
+            f"job {job.name} ran out of memory: {last.message}", where=job.where, fix="raise spark.driver_memory in the configuration"
         )
     if isinstance(job.body, Sql):
-        return _in_sql(exc, job, message)
-    where = _line_of_job(exc, job, root)
-    python = (
-        re.search(r"^(\w+(?:Error|Exception)): (.*)$", message, re.MULTILINE) if "Traceback (most recent call last)" in message else None
-    )
-    if python:  # raised in a worker, by a UDF
-        frames = re.findall(r'File "([^"]+)", line (\d+)', message)
-        own = [(file, line) for file, line in frames if Path(file) == root / job.file]
-        where = f"{job.file}:{own[-1][1]}" if own else where
-        return JobFailed(f"job {job.name} failed: {python[1]}: {_first_line(python[2])}", where=where)
-    for read in inputs.values():
-        if isinstance(read, JdbcRead) and (java := _root_cause(exc)) is not None and _is_sql(java):
-            return _explain_database(java, str(java.getMessage()), "of " + job.name, read, job.where)
-    kind = type(exc).__name__ if not _java(exc) else ""
-    return JobFailed(
-        f"job {job.name} failed: {kind + ': ' if kind else ''}{_first_line(message)}", where=where, details=_more_lines(message)
-    )
+        return _in_sql(last, job, job.body)
+    frames = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(exc.__traceback__)]
+    details = more_lines(last.message) if len(chain) == 1 and last.kind == type(exc).__name__ else []
+    return JobFailed(f"job {job.name} failed: {last.sentence}", where=_own_line(frames, job, root), details=details, fix=last.suggestion)
 
 
-def _in_sql(exc: Exception, job: Job, message: str) -> EmrjobsError:
-    place = re.search(r"(?:line|\(line) (\d+),? ?(?:pos(?:ition)?)? ?(\d+)", message)
-    where = job.file
-    details: list[str] = []
-    if place:
-        line, position = int(place[1]), int(place[2])
+def _answers(spark: SparkSession) -> bool:
+    try:
+        return not spark.sparkContext._jsc.sc().isStopped()
+    except Exception:  # whatever py4j raises when nobody is there
+        return False
+
+
+def _stopped(where: str) -> EngineUnavailable:
+    return EngineUnavailable("Spark stopped while the job ran", where=where, fix="run the job again; the run's log says why it stopped")
+
+
+def _in_database(chain: Sequence[Cause], reads: Mapping[str, JdbcRead], where: str, spark: SparkSession) -> EmrjobsError:
+    """What a database or its driver said. With several databases the driver does not say which of them it was."""
+    told = next((cause for cause in chain if cause.sqlstate is not None), chain[-1])
+    state, read = told.sqlstate or "", next(iter(reads.values()))
+    name = f"input {' or '.join(reads)}"
+    database = f"{read.connection} ({read.url.removeprefix('jdbc:')})"
+    key = f"connections.{read.connection}"
+    message = one_line(told.message).removeprefix("ERROR: ").removeprefix("FATAL: ")
+    hint = re.search(r"^\s*Hint: (.+)$", told.message, re.MULTILINE)
+    if state.startswith("28"):
+        return AccessRefused(
+            f"{name}: database {database} refused the user or the password",
+            where=where,
+            fix=f"check {key}.user and {key}.password (`emrjobs config show`)",
+        )
+    if state == "42501":
+        return AccessRefused(f"{name}: database {database}: {message}", where=where, fix=f"grant it to {key}.user")
+    if state == "3D000":
+        return DatasetNotFound(f"{name}: {message} at {database}", where=where, fix=f"check {key}.database")
+    if state in _NO_TABLE:
+        known = _tables(read, spark)
+        return DatasetNotFound(
+            f"{name}: {message} in database {database}",
+            where=where,
+            fix=nearest(_table_of(read), known, what="table that this user may see"),
+        )
+    if state.startswith("42"):
+        return JobDefinitionError(
+            f"{name}: database {database} does not understand the predicate: {message}",
+            where=where,
+            details=[read.described],
+            fix=hint[1] if hint else None,
+        )
+    if state[:2] in _NOT_NOW:
+        # The driver's own words can be as little as "The connection attempt failed."
+        below = chain[-1]
+        more = [below.sentence] if below is not told and "refused" not in message else []
+        return ServiceUnavailable(
+            f"{name}: cannot connect to database {database}",
+            where=where,
+            details=[message, *more],
+            fix=f"check that it runs, {key}.host, {key}.port and {key}.options",
+        )
+    return JobFailed(f"{name}: database {database}: {message}", where=where, details=[read.described])
+
+
+def _table_of(read: JdbcRead) -> str:
+    found = re.match(r"\(SELECT \* FROM (\S+) WHERE ", read.query)
+    return found[1] if found else read.query
+
+
+def _tables(read: JdbcRead, spark: SparkSession) -> list[str]:
+    """Names of the tables that the user may see, with their schema where the job names one."""
+    column = "concat(table_schema, '.', table_name)" if "." in _table_of(read) else "table_name"
+    query = (
+        f"(SELECT {column} AS name FROM information_schema.tables WHERE table_schema NOT IN "
+        "('information_schema', 'pg_catalog', 'mysql', 'performance_schema', 'sys')) AS known"
+    )
+    try:
+        frame = spark.read.format("jdbc").options(**read.properties, url=read.url, dbtable=query).load()
+        return [str(row[0]) for row in frame.limit(1000).collect()]
+    except Exception:  # the first error is the one to read
+        return []
+
+
+def _in_files(cause: Cause, reads: Mapping[str, PathRead], where: str) -> EmrjobsError | None:
+    text = cause.message.replace("s3a://", "s3://")
+    name = next((f"input {name}" for name, read in reads.items() if read.uri.partition("*")[0].rstrip("/") in text), None)
+    if name and cause.kind == "AccessDeniedException":
+        return AccessRefused(f"{name}: S3 refused: {one_line(text)}", where=where, fix="check the credentials and what they allow")
+    if any(phrase in text for phrase in _NOT_A_FILE_OF_ITS_FORMAT):
+        return BadData(f"{name or 'an input'}: {one_line(text)}", where=where, fix="remove the file, or correct the input's format")
+    return None
+
+
+def _in_sql(cause: Cause, job: Job, body: Sql) -> JobFailed:
+    where, details = job.where, []
+    source = body.text.splitlines()
+    if cause.place and 0 < cause.place[0] <= len(source):
+        line, column = cause.place
+        shown = source[line - 1]
         where = f"{job.file}:{line}"
-        assert isinstance(job.body, Sql)
-        source = job.body.text.splitlines()
-        if 0 < line <= len(source):
-            details = [source[line - 1], " " * position + "^"]
-    text = _first_line(message.split("; line", maxsplit=1)[0])
-    return JobFailed(f"job {job.name} failed: {text}", where=where, details=details)
+        details = [shown, _indent(shown[: _as_written(body.text, line, column, where=job.file)]) + "^"]
+    return JobFailed(f"job {job.name} failed: {cause.sentence}", where=where, details=details, fix=cause.suggestion)
 
 
-def _malformed(inputs: Mapping[str, ResolvedInput], spark: SparkSession, aws: Aws, message: str) -> BadData:
+def _as_written(text: str, line: int, column: int, *, where: str) -> int:
+    """The column in the file: Spark has seen `:name` where the file has `{name}`."""
+    start = sum(len(one) for one in text.splitlines(keepends=True)[: line - 1])
+    for begin, _, _ in predicates.spans(text, where=where):
+        if start <= begin < start + column:
+            column += 1
+    return column
+
+
+def _indent(text: str) -> str:
+    return "".join("\t" if character == "\t" else " " for character in text)
+
+
+def _malformed(inputs: Mapping[str, ResolvedInput], spark: SparkSession, aws: Aws, cause: Cause) -> BadData:
     """Find the first malformed record: Spark says that there is one, not where."""
-    from pyspark.sql import functions as F  # noqa: N812
+    from pyspark.sql import functions as F
 
+    reason = re.split(r" \(start marker at| at \[Source", cause.sentence)[0]
     for name, read in inputs.items():
         if not isinstance(read, PathRead) or read.format not in ("json", "csv") or not read.schema:
             continue
         options = {**read.options, "mode": "PERMISSIVE", "columnNameOfCorruptRecord": "_corrupt_record"}
         rows = spark.read.format(read.format).options(**options).schema(f"{read.schema}, _corrupt_record string").load(read.uri)
-        # Spark refuses to read the corrupt column alone, and prunes the others: a cached plan keeps them.
-        found = rows.select("*", F.input_file_name().alias("_file")).cache()
-        try:
-            bad = found.where("_corrupt_record IS NOT NULL").select("_file", "_corrupt_record").head()
-        finally:
-            found.unpersist()
+        # With all columns: what is not selected is not parsed, and Spark refuses to read the corrupt column alone.
+        bad = rows.select("*", F.input_file_name().alias("_file")).where("_corrupt_record IS NOT NULL").head()
         if bad:
             try:
-                line = line_of(read_text(bad["_file"], aws), bad["_corrupt_record"])
+                line = line_of(bad["_file"], bad["_corrupt_record"], aws)
             except EmrjobsError:
                 line = None
-            record = bad["_corrupt_record"].strip()
             return BadData(
                 f"input {name}: malformed {read.format} record",
                 where=f"{bad['_file']}:{line}" if line else bad["_file"],
-                details=[record[:200] + (" ..." if len(record) > 200 else "")],
+                details=[one_line(bad["_corrupt_record"]), reason],
                 fix=f"correct the file, or the declared schema: {read.schema}",
             )
-    return BadData(f"an input holds a malformed record: {_first_line(message)}")
+    return BadData(f"an input holds a malformed record: {reason}")
 
 
-def _line_of_job(exc: Exception, job: Job, root: Path) -> str:
-    own = [frame for frame in traceback.extract_tb(exc.__traceback__) if Path(frame.filename) == root / job.file]
-    return f"{job.file}:{own[-1].lineno}" if own else job.where
-
-
-def _java(exc: Exception) -> Any:
-    return getattr(exc, "java_exception", None) or getattr(exc, "_origin", None)
-
-
-def _root_cause(exc: Exception) -> Any:
-    java = _java(exc)
-    while java is not None and java.getCause() is not None:
-        if _is_sql(java):
-            return java
-        java = java.getCause()
-    return java
-
-
-def _is_sql(java: Any) -> bool:
-    name = str(java.getClass().getName())
-    return name.endswith("SQLException") or ".sql." in name.lower().replace("apache.spark.sql", "")
-
-
-def _message(exc: Exception) -> str:
-    java = _root_cause(exc)
-    if java is not None:
-        return str(java.getMessage() or java.getClass().getName())
-    return str(exc) or type(exc).__name__
-
-
-def _first_line(message: str) -> str:
-    line = next((line.strip() for line in message.splitlines() if line.strip()), "no message")
-    return line[:_MAX]
-
-
-def _more_lines(message: str) -> list[str]:
-    return [line.strip()[:_MAX] for line in message.splitlines()[1:6] if line.strip() and not line.strip().startswith("at ")]
+def _own_line(frames: Sequence[tuple[str, int]], job: Job, root: Path) -> str:
+    """`file:line` of the innermost frame in the project's jobs/; where the job is declared when there is none."""
+    for file, line in reversed(frames):
+        path = Path(file)
+        if path == root / job.file:
+            return f"{job.file}:{line}"
+        if path.is_relative_to(root / "jobs"):
+            return f"{path.relative_to(root).as_posix()}:{line}"
+    return job.where

@@ -257,7 +257,9 @@ def _keep_texts(error: BaseException | None) -> None:
     from py4j.protocol import Py4JJavaError
     from pyspark.errors.exceptions.captured import CapturedException
 
-    while error is not None:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:  # an error may be its own cause
+        seen.add(id(error))
         if isinstance(error, Py4JJavaError | CapturedException):
             kind = type(error)
             try:

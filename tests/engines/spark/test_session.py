@@ -356,3 +356,9 @@ def test_progress_counts_tasks_and_names_the_job(warm: WarmJvm) -> None:
     assert {progress.total for progress in busy} == {4}
     assert all(0 <= progress.done <= 4 for progress in busy)
     assert not [thread for thread in threading.enumerate() if thread.name == "spark-progress"]
+
+
+def test_an_error_that_is_its_own_cause_does_not_hold_up_the_end() -> None:
+    error = ValueError("again")
+    error.__cause__ = error
+    session._keep_texts(error)
