@@ -58,7 +58,7 @@ class RunRecord:
     """One execution of one job with one set of parameters.
 
     Attributes:
-        run_id: `20130308T101500-daily_etl-3f2a9c`: sorts by time, safe in paths and table names.
+        run_id: `20130308T101500123-daily_etl-3f2a9c`: sorts by time (milliseconds), safe in paths and table names.
         started, ended: ISO 8601, UTC.
         phases: seconds by phase.
         code: sha256 over the files of jobs/ and the suite.
@@ -112,7 +112,7 @@ def _known(record: type[Any], raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def new_run_id(job: str, now: dt.datetime) -> str:
     """An id that sorts by time and is unique without asking anybody."""
-    return f"{now:%Y%m%dT%H%M%S}-{job}-{secrets.token_hex(3)}"
+    return f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03d}-{job}-{secrets.token_hex(3)}"
 
 
 def code_hash(root: Path, suite: Path | None) -> str:

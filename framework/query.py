@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from framework.engines.spark import conf, read
+from framework.engines.spark.causes import causes
 from framework.errors import UserError
 from framework.sqlfile import parse_tables
 
@@ -31,6 +32,7 @@ def run_query(platform: Platform, sql: str, limit: int) -> tuple[list[str], list
             frame = spark.sql(sql)
             rows = frame.limit(limit + 1).collect()
         except Exception as exc:
-            message = next((line for line in str(exc).splitlines() if line.strip()), type(exc).__name__)
-            raise UserError(f"query failed: {message}") from exc
+            found = causes(exc, spark._jvm)
+            cause = found[-1] if found else None
+            raise UserError(f"query failed: {cause.sentence if cause else exc}", fix=cause.suggestion if cause else None) from exc
         return frame.columns, [tuple(row) for row in rows[:limit]], len(rows) > limit

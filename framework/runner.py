@@ -55,12 +55,14 @@ def run_job(
     platform: Platform,
     on_event: events.OnRunEvent = events.ignore,
     on_report: Callable[[CheckReport], None] = lambda report: None,
+    on_end: Callable[[RunRecord], None] = lambda record: None,
 ) -> RunRecord:
     """Run a job from its parameters to its published table; the one way, whatever the target.
 
     Args:
         given: parameters as the user gave them, texts or values.
         on_report: gets what the checks found, whether they passed or not.
+        on_end: gets the finished record, whether the run succeeded or not.
 
     Returns:
         The record of the run, which is also in the ledger.
@@ -73,7 +75,7 @@ def run_job(
     params = job.bind(given)
     file = job.suite_file(platform.root)
     suite = suites.load_suite(file, name=str(job.checks), shown=file.relative_to(platform.root).as_posix()) if file else None
-    with _recorded(job, params, platform, on_event) as run, ExitStack() as opened:
+    with _recorded(job, params, platform, on_event, on_end) as run, ExitStack() as opened:
         with ThreadPoolExecutor(1) as pool:
             # Starting Spark is the longest part: everything that does not need it happens meanwhile.
             unwanted = threading.Event()
@@ -163,7 +165,9 @@ class _Run:
 
 
 @contextmanager
-def _recorded(job: Job, params: Params, platform: Platform, on_event: events.OnRunEvent) -> Iterator[_Run]:
+def _recorded(
+    job: Job, params: Params, platform: Platform, on_event: events.OnRunEvent, on_end: Callable[[RunRecord], None]
+) -> Iterator[_Run]:
     """Keep the run's record in the ledger from its start to its end, whatever the end is."""
     now = dt.datetime.now(dt.UTC)
     record = RunRecord(
@@ -200,6 +204,7 @@ def _recorded(job: Job, params: Params, platform: Platform, on_event: events.OnR
     else:
         _close(run, platform, SUCCEEDED, None)
     finally:
+        on_end(run.record)
         own.removeHandler(run.book)
         own.setLevel(level)
 

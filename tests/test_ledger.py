@@ -105,7 +105,7 @@ def test_a_log_is_text_whatever_it_holds(ledger: Ledger) -> None:
 def test_run_ids_sort_by_time_and_differ() -> None:
     now = dt.datetime(2013, 3, 8, 10, 15, tzinfo=dt.UTC)
     one, other = new_run_id("daily", now), new_run_id("daily", now)
-    assert one.startswith("20130308T101500-daily-")
+    assert one.startswith("20130308T101500000-daily-")
     assert one != other
     assert one < new_run_id("a", now + dt.timedelta(seconds=1))
 

@@ -11,6 +11,7 @@ from framework.cli import common
 if TYPE_CHECKING:
     from framework.discovery import Jobs
     from framework.jobs import Job
+    from framework.ledger import RunRecord
 
 UpstreamOption = Annotated[bool, typer.Option("--upstream", help="The jobs that it depends on first.")]
 
@@ -84,9 +85,14 @@ def run(
     bound = [one.bind(_own_params(one, chosen, param)) for one in chosen]
     from framework.cli import running
 
-    records = [running.run(one, values, loaded, docs=docs, quiet=as_json) for one, values in zip(chosen, bound, strict=True)]
-    if as_json:
-        render.print_json([render.record_dict(record) for record in records] if upstream else render.record_dict(records[-1]))
+    records: list[RunRecord] = []
+    try:
+        for one, values in zip(chosen, bound, strict=True):
+            running.run(one, values, loaded, docs=docs, quiet=as_json, on_end=records.append)
+    finally:
+        # A run that failed has a record too.
+        if as_json and records:
+            render.print_json([render.record_dict(record) for record in records] if upstream else render.record_dict(records[-1]))
 
 
 def _chosen(found: Jobs, name: str, upstream: bool) -> list[Job]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from framework import runner
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from framework.ledger import RunRecord
 
 
-def run(job: Job, params: Mapping[str, Any], loaded: Loaded, *, docs: bool, quiet: bool) -> RunRecord:
+def run(job: Job, params: Mapping[str, Any], loaded: Loaded, *, docs: bool, quiet: bool, on_end: Callable[[RunRecord], None]) -> None:
     """Run a job; prints the summary unless quiet.
+
+    Args:
+        on_end: gets the record, whether the run succeeded or not.
 
     Raises:
         EmrjobsError: the run failed; failing checks are printed with their samples before.
@@ -25,7 +28,7 @@ def run(job: Job, params: Mapping[str, Any], loaded: Loaded, *, docs: bool, quie
     with Display(quiet=quiet) as display, opening.shown(loaded, display) as platform:
         reports: list[Any] = []
         try:
-            record = runner.run_job(job, params, platform, display.run, on_report=reports.append)
+            record = runner.run_job(job, params, platform, display.run, reports.append, on_end)
         except ChecksFailed as exc:
             _print_failures(exc)
             raise
@@ -34,7 +37,6 @@ def run(job: Job, params: Mapping[str, Any], loaded: Loaded, *, docs: bool, quie
                 _write_docs(reports[0], loaded, display)
     if not quiet:
         render.print_summary(record)
-    return record
 
 
 def _print_failures(exc: ChecksFailed) -> None:

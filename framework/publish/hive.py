@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from framework.catalog import Catalog, Partition, TableInfo, serde
-from framework.errors import SchemaMismatch
+from framework.errors import SchemaMismatch, nearest
 from framework.jobs import Table
 from framework.publish import Published, Staged, schema
 
@@ -87,7 +87,10 @@ class HiveArea:
             columns = tuple(column if column.name in keys else replace(column, type="string") for column in columns)
         known = {column.name for column in columns}
         if missing := [key for key in keys if key not in known]:
-            raise SchemaMismatch(f"the job's output has no column {missing[0]}, by which {self._output.name} is partitioned")
+            raise SchemaMismatch(
+                f"the job's output has no column {missing[0]}, by which {self._output.name} is partitioned",
+                fix=nearest(missing[0], known, what="column"),
+            )
         location = f"{self._catalog.ensure_database(self._output.database)}/{self._output.table}"
         by_name = {column.name: column for column in columns}
         return TableInfo(
