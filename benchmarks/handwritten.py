@@ -12,8 +12,8 @@ from typing import Any
 WEATHER = "origin string, time_hour timestamp, precip double, wind_speed double, visib double"
 
 
-def daily_performance(spark: Any, day: str, table: str) -> None:
-    """Read one day, aggregate, overwrite its partition."""
+def daily_performance(spark: Any, day: str | None, table: str) -> None:
+    """Read one day (None: the whole year), aggregate, overwrite the partitions."""
     from pyspark.sql import functions as F
 
     flights = (
@@ -24,11 +24,11 @@ def daily_performance(spark: Any, day: str, table: str) -> None:
             password=os.environ["BENCH_JDBC_PASSWORD"],
             driver="org.postgresql.Driver",
             fetchsize="10000",
-            dbtable=f"(SELECT * FROM flights WHERE flight_date = DATE '{day}') AS flights",
+            dbtable=f"(SELECT * FROM flights WHERE flight_date = DATE '{day}') AS flights" if day else "flights",
         )
         .load()
     )
-    weather = spark.read.schema(WEATHER).json(f"s3://emrjobs-raw/weather/date={day}/")
+    weather = spark.read.schema(WEATHER).json(f"s3://emrjobs-raw/weather/date={day}/" if day else "s3://emrjobs-raw/weather/")
     airlines = spark.table("reference.airlines").select("carrier", F.col("name").alias("carrier_name"))
     departed = F.col("dep_time").isNotNull()
     result = (
