@@ -57,7 +57,7 @@ def plan(job: Job, given: Mapping[str, Any], loaded: Loaded) -> RunPlan:
 
     params = job.bind(given)
     file = job.suite_file(loaded.root)
-    suite = suites.load_suite(file, name=str(job.checks), shown=file.relative_to(loaded.root).as_posix()) if file else None
+    suite = suites.load_suite(file, name=str(job.checks), shown=file.relative_to(loaded.root).as_posix()).bind(params) if file else None
     return RunPlan(
         job=job.name,
         description=job.description,

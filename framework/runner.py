@@ -75,6 +75,8 @@ def run_job(
     params = job.bind(given)
     file = job.suite_file(platform.root)
     suite = suites.load_suite(file, name=str(job.checks), shown=file.relative_to(platform.root).as_posix()) if file else None
+    if suite:
+        suite.bind(params)  # a check on a parameter that the job does not have is said before anything is started
     with _recorded(job, params, platform, on_event, on_end) as run, ExitStack() as opened:
         with ThreadPoolExecutor(1) as pool:
             # Starting Spark is the longest part: everything that does not need it happens meanwhile.
