@@ -68,7 +68,7 @@ reset: $(READY) ## Stop the local services and delete their data
 setup: $(READY) ## Install everything into .venv
 
 test: $(READY) lint ## Lint, type check and run the tests (under 10 minutes)
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" --durations=10
 
 test-slow: $(READY) ## Run the slower tests only
 	$(BIN)/pytest -m slow

@@ -34,7 +34,9 @@ def records(run: Callable[..., RunRecord]) -> dict[dt.date, RunRecord]:
 
 
 def test_the_published_figures_of_three_days_are_those_that_pandas_computes(records: dict[dt.date, RunRecord], platform: Platform) -> None:
-    published = rows(platform, "SELECT * FROM marts.daily_performance ORDER BY flight_date, carrier, origin")
+    # Other tests load other days.
+    days = ", ".join(f"DATE '{day}'" for day in figures.DAYS)
+    published = rows(platform, f"SELECT * FROM marts.daily_performance WHERE flight_date IN ({days}) ORDER BY flight_date, carrier, origin")
     expected = [row for day in figures.DAYS for row in figures.daily_performance(day).to_dict("records")]
     assert len(published) == len(expected)
     for got, want in zip(published, expected, strict=True):
@@ -76,11 +78,13 @@ def test_running_the_same_day_twice_changes_nothing_that_a_reader_sees(
 def test_the_scorecard_adds_up_the_days(records: dict[dt.date, RunRecord], run: Callable[..., RunRecord], platform: Platform) -> None:
     record = run("carrier_scorecard")
     card = {row["carrier"]: row for row in rows(platform, "SELECT * FROM marts.carrier_scorecard")}
-    flights = figures.pd.concat([figures.flights_of(day) for day in figures.DAYS])
+    days = [row["flight_date"] for row in rows(platform, "SELECT DISTINCT flight_date FROM marts.daily_performance")]
+    assert set(figures.DAYS) <= set(days)
+    flights = figures.pd.concat([figures.flights_of(day) for day in days])
     assert {carrier: row["flights"] for carrier, row in card.items()} == flights.groupby("carrier").size().to_dict()
     delays = flights.groupby("carrier").dep_delay.agg(["sum", "count"])
     assert {carrier: row["avg_dep_delay"] for carrier, row in card.items()} == (delays["sum"] / delays["count"]).to_dict()
-    assert record.inputs[0].rows == sum(len(figures.daily_performance(day)) for day in figures.DAYS)
+    assert record.inputs[0].rows == sum(len(figures.daily_performance(day)) for day in days)
 
 
 def test_raw_weather_becomes_an_iceberg_table_with_one_partition_a_day(run: Callable[..., RunRecord], platform: Platform) -> None:

@@ -12,7 +12,7 @@ from framework.engines.spark import session
 from framework.local import spark_jvm
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     launch = spark_jvm.own_jvm(tmp_path_factory.mktemp("spark"), memory="1g", on_progress=lambda text, done=None, total=None: None)
     with session.start({"spark.sql.shuffle.partitions": "1", "spark.sql.session.timeZone": "UTC"}, launch=launch) as started:
