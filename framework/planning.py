@@ -57,7 +57,7 @@ def plan(job: Job, given: Mapping[str, Any], loaded: Loaded) -> RunPlan:
 
     params = job.bind(given)
     file = job.suite_file(loaded.root)
-    suite = suites.load_suite(file, name=str(job.checks), shown=file.relative_to(loaded.root).as_posix()).bind(params) if file else None
+    suite = suites.of_job(job, loaded.root)
     return RunPlan(
         job=job.name,
         description=job.description,
@@ -71,7 +71,9 @@ def plan(job: Job, given: Mapping[str, Any], loaded: Loaded) -> RunPlan:
         format=job.output.format,
         mode=job.output.write_mode,
         partitioned_by=tuple(job.output.partitioned_by),
-        checks=tuple(f"{expectation.severity}: {expectation.statement}" for expectation in suite.expectations) if suite else (),
+        checks=tuple(f"{expectation.severity}: {expectation.statement}" for expectation in suite.bind(params).expectations)
+        if suite
+        else (),
         suite=file.relative_to(loaded.root).as_posix() if file else None,
     )
 

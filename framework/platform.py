@@ -125,13 +125,3 @@ class Platform:
 
     def _partitions(self, info: TableInfo, expression: str | None) -> tuple[Partition, ...]:
         return tuple(self.catalog.partitions(info, expression)) if info.partition_keys else ()
-
-
-def describe(dataset: Any, values: Mapping[str, object]) -> str:
-    """A dataset as the plan shows it, placeholders filled in where they can be."""
-    if isinstance(dataset, jobs.Path):
-        try:
-            return paths.normalise(jobs.fill(dataset.uri, values, what="path"))
-        except Exception:
-            return dataset.uri
-    return str(dataset.describe())

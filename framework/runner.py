@@ -73,8 +73,7 @@ def run_job(
         EmrjobsError: the job failed; readers see what they saw before.
     """
     params = job.bind(given)
-    file = job.suite_file(platform.root)
-    suite = suites.load_suite(file, name=str(job.checks), shown=file.relative_to(platform.root).as_posix()) if file else None
+    suite = suites.of_job(job, platform.root)
     if suite:
         suite.bind(params)  # a check on a parameter that the job does not have is said before anything is started
     with _recorded(job, params, platform, on_event, on_end) as run, ExitStack() as opened:

@@ -9,13 +9,13 @@ by partition, because no catalog of this layout has a commit over several of the
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from framework.catalog import Catalog, Partition, TableInfo, serde
-from framework.errors import SchemaMismatch, nearest
+from framework.errors import SchemaMismatch
 from framework.jobs import Table
 from framework.publish import Published, Staged, schema
 
@@ -66,7 +66,7 @@ class HiveArea:
             folder = self._merged_with_existing(staged)
         previous = self._existing.location if self._existing else None
         if self._info.partition_keys:
-            self._publish_partitions(folder)
+            self._publish_partitions(folder, staged.partitions)
         elif self._existing:
             self._catalog.switch(self._existing, str(folder))
         else:
@@ -85,12 +85,7 @@ class HiveArea:
         columns = schema.columns_of(frame)
         if self._output.format == "csv":
             columns = tuple(column if column.name in keys else replace(column, type="string") for column in columns)
-        known = {column.name for column in columns}
-        if missing := [key for key in keys if key not in known]:
-            raise SchemaMismatch(
-                f"the job's output has no column {missing[0]}, by which {self._output.name} is partitioned",
-                fix=nearest(missing[0], known, what="column"),
-            )
+        schema.check_partitioning(columns, self._output)
         location = f"{self._catalog.ensure_database(self._output.database)}/{self._output.table}"
         by_name = {column.name: column for column in columns}
         return TableInfo(
@@ -137,11 +132,11 @@ class HiveArea:
         reader = self._spark.read.schema(self._schema).format(self._info.format).options(**self._info.options)
         return reader.option("recursiveFileLookup", "false").load(folder)
 
-    def _publish_partitions(self, folder: str | None) -> None:
+    def _publish_partitions(self, folder: str | None, names: Sequence[str]) -> None:
         assert self._info is not None
         assert folder is not None
         table = self._existing or self._catalog.create(self._info, self._output.comment)
-        partitions = [Partition(_values(name), f"{folder}/{name}") for name in self._partition_names(folder)]
+        partitions = [Partition(_values(name), f"{folder}/{name}") for name in names]
         before = self._catalog.partitions(table) if self._output.write_mode == "overwrite" else []
         self._catalog.put_partitions(table, partitions)
         written = {partition.values for partition in partitions}

@@ -13,7 +13,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from framework.catalog import Catalog, Column, TableInfo
-from framework.errors import PublishConflict, SchemaMismatch, nearest
+from framework.errors import PublishConflict
 from framework.jobs import Table
 from framework.publish import Published, Staged, schema, staging_name
 from framework.sources.paths import normalise
@@ -153,12 +153,7 @@ class IcebergArea:
     def _write_new(self, frame: DataFrame) -> Staged:
         location = f"{self._catalog.ensure_database(self._output.database)}/{self._output.table}"
         self._catalog.drop(self._stage_name)
-        known = {column.name for column in schema.columns_of(frame)}
-        if missing := [column for column in self._output.partitioned_by if column.lower() not in known]:
-            raise SchemaMismatch(
-                f"the job's output has no column {missing[0]}, by which {self._name} is partitioned",
-                fix=nearest(missing[0], known, what="column"),
-            )
+        schema.check_partitioning(schema.columns_of(frame), self._output)
         properties = {**_PROPERTIES, "location": location, **({"comment": self._output.comment} if self._output.comment else {})}
         writer = frame.toDF(*[name.lower() for name in frame.columns]).writeTo(self._stage_name).using("iceberg")
         for key, value in properties.items():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from framework.catalog import Column
 from framework.errors import SchemaMismatch, nearest
+from framework.jobs import Table
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -34,6 +35,20 @@ def columns_of(frame: DataFrame) -> tuple[Column, ...]:
         # Hive and Glue know one timestamp.
         columns.append(Column(field.name.lower(), kind.replace("timestamp_ntz", "timestamp")))
     return tuple(columns)
+
+
+def check_partitioning(columns: Sequence[Column], output: Table) -> None:
+    """A new table's partition columns are among the job's columns.
+
+    Raises:
+        SchemaMismatch: one is not.
+    """
+    known = {column.name for column in columns}
+    if missing := [column for column in output.partitioned_by if column.lower() not in known]:
+        raise SchemaMismatch(
+            f"the job's output has no column {missing[0]}, by which {output.name} is partitioned",
+            fix=nearest(missing[0], known, what="column"),
+        )
 
 
 def fits(source: str, target: str) -> bool:

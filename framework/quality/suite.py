@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict
 
 from framework.config import document
 from framework.errors import SuiteError, nearest
+from framework.jobs import Job
 from framework.quality import catalogue
 from framework.quality.words import statement
 
@@ -131,6 +132,16 @@ def load_suite(path: Path, *, name: str, shown: str | None = None, engine: str =
     if not isinstance(items, list) or not items:
         raise SuiteError("expectations: must be a list of at least one expectation", where=source.where(("expectations",)))
     return Suite(name=name, expectations=tuple(_expectation(source, index, item, engine) for index, item in enumerate(items)))
+
+
+def of_job(job: Job, root: Path) -> Suite | None:
+    """The suite of a job, None when it has no checks; messages name the file relative to the project `root`.
+
+    Raises:
+        SuiteError: as `load_suite`.
+    """
+    file = job.suite_file(root)
+    return load_suite(file, name=str(job.checks), shown=file.relative_to(root).as_posix()) if file else None
 
 
 def _expectation(source: document.Document, index: int, item: Any, engine: str) -> Expectation:

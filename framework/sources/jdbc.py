@@ -54,17 +54,19 @@ def dialect(connection: model.Connection) -> str:
     return _DIALECTS[connection.kind]
 
 
-def query(dataset: jobs.Jdbc, params: jobs.Params, sql_dialect: str, *, where: str) -> str:
+def query(dataset: jobs.Jdbc, predicate: str | None, *, where: str) -> str:
     """The relation to read: Spark's column pruning and filters are added to it by Spark itself.
+
+    Args:
+        predicate: the dataset's own, rendered.
 
     Raises:
         DatasetNotFound: the table's name is not a plain name.
     """
     if not _IDENTIFIER.match(dataset.table):
         raise DatasetNotFound(f"{dataset.table!r} is not a table name", where=where, fix="write table or schema.table")
-    if not dataset.where:
+    if predicate is None:
         return dataset.table
-    predicate = predicates.render(dataset.where, params, sql_dialect, where=where)
     # On a line of its own: the predicate may end in a comment.
     return f"(SELECT * FROM {dataset.table} WHERE {predicate}\n) AS {dataset.table.rsplit('.', 1)[-1]}"
 
@@ -91,13 +93,12 @@ def resolve(
         properties["password"] = resolver.hide(resolver.text(connection.password, key=f"{key}.password", looked_in=looked_in))
     host = resolver.text(connection.host, key=f"{key}.host")
     port = resolver.text(connection.port or _PORTS[connection.kind], key=f"{key}.port")
-    relation = query(dataset, params, dialect(connection), where=where)
-    predicate = f" where {predicates.render(dataset.where, params, dialect(connection), where=where)}" if dataset.where else ""
+    predicate = predicates.render(dataset.where, params, dialect(connection), where=where) if dataset.where else None
     return JdbcRead(
         connection=dataset.connection,
-        described=dataset.describe() + predicate,
+        described=dataset.describe() + (f" where {predicate}" if predicate else ""),
         url=f"jdbc:{connection.kind}://{host}:{port}/{connection.database}",
-        query=relation,
+        query=query(dataset, predicate, where=where),
         properties=properties,
         fetch_size=dataset.fetch_size,
     )

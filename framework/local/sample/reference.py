@@ -9,7 +9,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from framework.local.sample import source
-from framework.local.sample.seeding import Loaded, Seeding, explained, split
+from framework.local.sample.seeding import Loaded, Seeding, explained
+from framework.sources.paths import split_s3
 
 if TYPE_CHECKING:
     from mypy_boto3_glue.type_defs import StorageDescriptorTypeDef
@@ -152,7 +153,7 @@ def _clear(seeding: Seeding, table: str) -> None:
         seeding.glue.delete_table(DatabaseName=_DATABASE, Name=table)
     except seeding.glue.exceptions.EntityNotFoundException:
         log.debug("%s.%s is new", _DATABASE, table)
-    bucket, prefix = split(f"{_location(seeding, table)}/")
+    bucket, prefix = split_s3(f"{_location(seeding, table)}/")
     for page in seeding.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         if found := page.get("Contents", []):
             seeding.s3.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": item["Key"]} for item in found], "Quiet": True})

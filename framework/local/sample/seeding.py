@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from framework.errors import AccessRefused, EmrjobsError, ServiceUnavailable
 from framework.local.service import Endpoint
+from framework.sources.paths import split_s3
 
 if TYPE_CHECKING:
     from mypy_boto3_glue import GlueClient
@@ -82,22 +83,16 @@ class Seeding:
 
     def put(self, uri: str, body: bytes, content_type: str) -> None:
         """Write one object."""
-        bucket, key = split(uri)
+        bucket, key = split_s3(uri)
         self.s3.put_object(Bucket=bucket, Key=key, Body=body, ContentType=content_type)
 
     def ensure_bucket(self, uri: str) -> None:
         """Make the bucket of a URI when it is not there."""
-        bucket, _ = split(uri)
+        bucket, _ = split_s3(uri)
         try:
             self.s3.head_bucket(Bucket=bucket)
         except self.s3.exceptions.ClientError:
             self.s3.create_bucket(Bucket=bucket)
-
-
-def split(uri: str) -> tuple[str, str]:
-    """Bucket and key of an s3:// URI."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return bucket, key
 
 
 @contextmanager

@@ -7,7 +7,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from framework.local.sample import source
-from framework.local.sample.seeding import Loaded, Seeding, explained, split
+from framework.local.sample.seeding import Loaded, Seeding, explained
+from framework.sources.paths import split_s3
 
 _MARKER = "_emrjobs_sample.json"  # engines skip names that begin with an underscore
 _MEASURED = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
@@ -16,7 +17,7 @@ _PARALLEL_PUTS = 8
 
 def is_loaded(seeding: Seeding) -> bool:
     """Whether the marker of this version is in the raw zone."""
-    bucket, key = split(f"{seeding.target.raw}/{_MARKER}")
+    bucket, key = split_s3(f"{seeding.target.raw}/{_MARKER}")
     try:
         marker = json.loads(seeding.s3.get_object(Bucket=bucket, Key=key)["Body"].read())
     except seeding.s3.exceptions.ClientError as exc:
