@@ -77,6 +77,7 @@ def discover(root: Path, *, cache: Path | None = None) -> Jobs:
     Raises:
         JobDefinitionError: there is no folder jobs/.
     """
+    root = root.absolute()  # as the files' own names in tracebacks and code objects are
     folder = root / "jobs"
     if not folder.is_dir():
         raise JobDefinitionError(f"there is no folder jobs/ in {root}", fix="run the command inside a project, or give --project")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from builders import PYTHON_JOB, SQL_JOB, Project
 
+from framework.discovery import discover
 from framework.errors import JobDefinitionError, UnknownJob
 
 
@@ -17,6 +19,12 @@ def test_python_and_sql_jobs_are_found_below_jobs(project: Project) -> None:
     found = project.jobs()
     assert [(one.name, one.file, one.line) for one in found] == [("daily", "jobs/daily.py", 4), ("scores", "jobs/deep/scores.sql", 7)]
     assert not found.problems
+
+
+def test_a_project_may_be_named_by_a_relative_path(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.write("jobs/daily.py", PYTHON_JOB)
+    monkeypatch.chdir(project.root)
+    assert discover(Path()).get("daily").file == "jobs/daily.py"
 
 
 def test_helpers_and_hidden_files_are_no_jobs(project: Project) -> None:
