@@ -7,13 +7,35 @@ from __future__ import annotations
 
 import os
 import sys
+import uuid
 from typing import Any
 
 WEATHER = "origin string, time_hour timestamp, precip double, wind_speed double, visib double"
 
 
-def daily_performance(spark: Any, day: str | None, table: str) -> None:
-    """Read one day (None: the whole year), aggregate, overwrite the partitions."""
+def daily_performance(spark: Any, day: str | None, table: str, *, atomic: bool = False) -> None:
+    """Read one day (None: the whole year), aggregate, overwrite the partitions.
+
+    Args:
+        atomic: stage the rows under a wap.id and publish them by a second commit, as Iceberg's documentation shows it.
+    """
+    from pyspark.sql import functions as F
+
+    result = _result(spark, day)
+    if not spark.catalog.tableExists(table):
+        writer = result.writeTo(table).using("iceberg").partitionedBy(F.col("flight_date"))
+        writer.tableProperty("write.wap.enabled", str(atomic).lower()).create()
+    elif atomic:
+        run = uuid.uuid4().hex
+        spark.conf.set("spark.wap.id", run)
+        result.writeTo(table).overwritePartitions()
+        spark.conf.unset("spark.wap.id")
+        spark.sql(f"CALL spark_catalog.system.publish_changes('{table}', '{run}')")
+    else:
+        result.writeTo(table).overwritePartitions()
+
+
+def _result(spark: Any, day: str | None) -> Any:
     from pyspark.sql import functions as F
 
     flights = (
@@ -31,7 +53,7 @@ def daily_performance(spark: Any, day: str | None, table: str) -> None:
     weather = spark.read.schema(WEATHER).json(f"s3://emrjobs-raw/weather/date={day}/" if day else "s3://emrjobs-raw/weather/")
     airlines = spark.table("reference.airlines").select("carrier", F.col("name").alias("carrier_name"))
     departed = F.col("dep_time").isNotNull()
-    result = (
+    return (
         flights.join(weather, ["origin", "time_hour"], "left")
         .join(airlines, "carrier", "left")
         .groupBy("flight_date", "carrier", "carrier_name", "origin")
@@ -49,10 +71,6 @@ def daily_performance(spark: Any, day: str | None, table: str) -> None:
             F.min("visib").alias("min_visibility"),
         )
     )
-    if spark.catalog.tableExists(table):
-        result.writeTo(table).overwritePartitions()
-    else:
-        result.writeTo(table).using("iceberg").partitionedBy(F.col("flight_date")).create()
 
 
 if __name__ == "__main__":
