@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 from framework.config import model
 from framework.config.references import Resolver
 from framework.errors import AccessRefused, ConfigError, EmrjobsError, MissingExtra, ServiceUnavailable
+
+
+class Credentials(NamedTuple):
+    """Keys of a user, or with a token those of a role session."""
+
+    key_id: str
+    secret: str
+    token: str | None = None
 
 
 class Aws:
@@ -35,12 +43,16 @@ class Aws:
         key = "aws.s3_endpoint_url" if service == "s3" else "aws.endpoint_url"
         return self._resolver.text(url, key=key) if url else None
 
-    def credentials(self) -> tuple[str, str] | None:
-        """(access key id, secret access key) where the environment gives them; None for boto3's own chain."""
-        if not self.settings.access_key_id or not self.settings.secret_access_key:
+    def credentials(self) -> Credentials | None:
+        """The keys that the environment gives; None for boto3's own chain."""
+        settings, text, hide = self.settings, self._resolver.text, self._resolver.hide
+        if not settings.access_key_id or not settings.secret_access_key:
             return None
-        key_id = self._resolver.text(self.settings.access_key_id, key="aws.access_key_id")
-        return key_id, self._resolver.hide(self._resolver.text(self.settings.secret_access_key, key="aws.secret_access_key"))
+        return Credentials(
+            text(settings.access_key_id, key="aws.access_key_id"),
+            hide(text(settings.secret_access_key, key="aws.secret_access_key")),
+            hide(text(settings.session_token, key="aws.session_token")) if settings.session_token else None,
+        )
 
     def client(self, service: str) -> Any:
         """A boto3 client; made on first use.
@@ -66,10 +78,12 @@ class Aws:
             max_pool_connections=32,
             s3={"addressing_style": "path"} if endpoint else None,
         )
-        key_id, secret = self.credentials() or (None, None)
+        key_id, secret, token = self.credentials() or (None, None, None)
         try:
             if self._session is None:
-                self._session = boto3.Session(aws_access_key_id=key_id, aws_secret_access_key=secret, region_name=self.region)
+                self._session = boto3.Session(
+                    aws_access_key_id=key_id, aws_secret_access_key=secret, aws_session_token=token, region_name=self.region
+                )
             return self._session.client(service, endpoint_url=endpoint, config=config)
         except (BotoCoreError, ValueError) as exc:
             raise ConfigError(f"aws: boto3 cannot be set up: {exc}", fix="check `aws:` in the configuration and AWS_PROFILE") from exc

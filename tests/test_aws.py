@@ -56,7 +56,7 @@ def test_a_client_is_made_once_with_the_environment_s_endpoint_and_keys(monkeypa
     assert aws.client("glue") is aws.client("glue")
     assert aws.client("glue").meta.endpoint_url == "http://127.0.0.1:4566"
     assert aws.client("s3").meta.endpoint_url == "http://127.0.0.1:8333"
-    assert aws.credentials() == ("AKIDEXAMPLE", "a-secret-key")
+    assert aws.credentials() == ("AKIDEXAMPLE", "a-secret-key", None)
     assert resolver.mask("a-secret-key") == MASK
 
 

@@ -83,6 +83,7 @@ class Aws(Section):
         endpoint_url: one URL for every service except S3.
         s3_endpoint_url: URL of the S3 API.
         access_key_id, secret_access_key: references.
+        session_token: reference; goes with the keys of a role session.
     """
 
     region: str = "us-east-1"
@@ -90,6 +91,7 @@ class Aws(Section):
     s3_endpoint_url: str | None = None
     access_key_id: Secret | None = None
     secret_access_key: Secret | None = None
+    session_token: Secret | None = None
 
 
 class Spark(Section):

@@ -7,6 +7,7 @@ from typing import Any
 from framework.aws import Aws
 from framework.config.model import Settings
 
+_S3A = "org.apache.hadoop.fs.s3a"
 _SDK = "software.amazon.awssdk.auth.credentials"
 
 
@@ -85,16 +86,18 @@ def _keys(aws: Aws) -> dict[str, str]:
     keys = aws.credentials()
     if not keys:
         return {}
-    key_id, secret = keys
-    return {
-        "spark.hadoop.fs.s3a.access.key": key_id,
-        "spark.hadoop.fs.s3a.secret.key": secret,
-        "spark.hadoop.fs.s3a.aws.credentials.provider": "org.apache.hadoop.fs.s3a.SimpleAWSCredentialsProvider",
-        "spark.sql.catalog.spark_catalog.s3.access-key-id": key_id,
-        "spark.sql.catalog.spark_catalog.s3.secret-access-key": secret,
+    conf = {
+        "spark.hadoop.fs.s3a.access.key": keys.key_id,
+        "spark.hadoop.fs.s3a.secret.key": keys.secret,
+        "spark.hadoop.fs.s3a.aws.credentials.provider": f"{_S3A}.{'Temporary' if keys.token else 'Simple'}AWSCredentialsProvider",
+        "spark.sql.catalog.spark_catalog.s3.access-key-id": keys.key_id,
+        "spark.sql.catalog.spark_catalog.s3.secret-access-key": keys.secret,
         # Glue's client has no key properties of its own: `prepare` puts them where this provider looks.
         "spark.sql.catalog.spark_catalog.client.credentials-provider": f"{_SDK}.SystemPropertyCredentialsProvider",
     }
+    if keys.token:
+        conf |= {"spark.hadoop.fs.s3a.session.token": keys.token, "spark.sql.catalog.spark_catalog.s3.session-token": keys.token}
+    return conf
 
 
 def prepare(spark: Any, aws: Aws) -> None:
@@ -107,5 +110,10 @@ def prepare(spark: Any, aws: Aws) -> None:
     keys = aws.credentials()
     if keys:
         system = spark._jvm.java.lang.System
-        system.setProperty("aws.accessKeyId", keys[0])
-        system.setProperty("aws.secretAccessKey", keys[1])
+        system.setProperty("aws.accessKeyId", keys.key_id)
+        system.setProperty("aws.secretAccessKey", keys.secret)
+        # A warm JVM may have the token of another run.
+        if keys.token:
+            system.setProperty("aws.sessionToken", keys.token)
+        else:
+            system.clearProperty("aws.sessionToken")

@@ -7,12 +7,17 @@ A service of our own: a handler (most often a `json_service.JsonService`) in a p
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from botocore.credentials import Credentials
+
 from framework.local.aws.answers import send_json
 from framework.local.aws.glue import GlueService
+from framework.local.aws.iam import Guard
+from framework.local.aws.iam.directory import IamDirectory
 from framework.local.aws.json_service import JsonService
 from framework.local.aws.moto_backend import MotoBackend
 from framework.local.aws.router import S3, Call, Handler, Router
@@ -52,7 +57,9 @@ class Endpoint:
             "emr-serverless": unavailable,
             "emr-containers": unavailable,
         }
-        self.application = Router(self.handlers, default=self._moto, pages={HEALTH: self._health}, reserved=OWN_PAGES)
+        directory = IamDirectory(self._moto.backend)
+        guarded = {name: Guard(handler, directory, _own_keys() if name == S3 else None) for name, handler in self.handlers.items()}
+        self.application = Router(guarded, default=Guard(self._moto, directory), pages={HEALTH: self._health}, reserved=OWN_PAGES)
 
     def _health(self, call: Call, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         services = {
@@ -68,3 +75,9 @@ class Endpoint:
         self._store.close()
         self._glue.close()
         self._s3.close()
+
+
+def _own_keys() -> Credentials | None:
+    """The keys of the S3 server, which the endpoint is started with."""
+    key_id, secret = os.environ.get("AWS_ACCESS_KEY_ID"), os.environ.get("AWS_SECRET_ACCESS_KEY")
+    return Credentials(key_id, secret) if key_id and secret else None

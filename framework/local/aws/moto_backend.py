@@ -23,7 +23,7 @@ from urllib.parse import parse_qs, unquote_to_bytes
 from framework.local.aws import pickling
 from framework.local.aws.answers import ApiError, send_error
 from framework.local.aws.json_service import read_body, unsupported
-from framework.local.aws.router import Call
+from framework.local.aws.router import ACCOUNT_ID, Call
 from framework.local.aws.state import Request, Snapshot, StateStore
 
 if TYPE_CHECKING:
@@ -121,6 +121,11 @@ class MotoBackend:
             return send_error(environ, start_response, ApiError("InternalFailure", f"{operation or 'The call'} failed; see the log.", 500))
         start_response(answer.status, answer.headers)
         return [answer.body]
+
+    def backend(self, service: str, region: str) -> Any:
+        """moto's object of a service in a region, to be read only; IAM and STS have the region `aws`."""
+        self._load()
+        return _backend((service, ACCOUNT_ID, region))
 
     def save_all(self) -> None:
         """Save every service in use whose state differs from its last snapshot."""

@@ -57,7 +57,7 @@ class S3Proxy:
         return True
 
     def __call__(self, call: Call, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        body = _Body(environ)
+        body = Body(environ)
         try:
             connection, response = self._exchange(environ, body)
         except (OSError, http.client.HTTPException) as error:
@@ -71,7 +71,7 @@ class S3Proxy:
         start_response(f"{response.status} {response.reason}", headers)
         return self._pieces(connection, response)
 
-    def _exchange(self, environ: WSGIEnvironment, body: _Body) -> tuple[_Connection, http.client.HTTPResponse]:
+    def _exchange(self, environ: WSGIEnvironment, body: Body) -> tuple[_Connection, http.client.HTTPResponse]:
         """Send the request and read the answer's head; once more on a new connection if a kept one was dead."""
         while True:
             connection, kept = self._connection()
@@ -138,7 +138,7 @@ class _Connection(http.client.HTTPConnection):
         return not select.select([self.sock], [], [], 0)[0]
 
 
-class _Body:
+class Body:
     """The request's body, read once."""
 
     def __init__(self, environ: WSGIEnvironment) -> None:
@@ -169,7 +169,7 @@ class _Body:
                 pass
 
 
-def _send(connection: _Connection, environ: WSGIEnvironment, body: _Body) -> http.client.HTTPResponse:
+def _send(connection: _Connection, environ: WSGIEnvironment, body: Body) -> http.client.HTTPResponse:
     connection.putrequest(environ["REQUEST_METHOD"], environ["REQUEST_URI"], skip_host=True, skip_accept_encoding=True)
     headers: list[tuple[str, str]] = environ[RAW_HEADERS]
     for name, value in headers:

