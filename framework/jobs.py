@@ -198,12 +198,18 @@ class Jdbc:
         table: `table` or `schema.table`.
         where: predicate in the database's own SQL with `{param}` placeholders; runs in the database.
         fetch_size: rows a round trip.
+        split_by: column by whose quantiles a large read is split over several connections; without it the table's pages
+            (PostgreSQL) or its primary key.
+        types: Spark SQL types of columns that are to be read otherwise than Spark maps them; `string` gives any value as the
+            database writes it, a numeric NaN or an infinite date too.
     """
 
     connection: str
     table: str
     where: str | None = None
     fetch_size: int = 10_000
+    split_by: str | None = None
+    types: Mapping[str, str] = field(default_factory=dict)
 
     def describe(self) -> str:
         return f"{self.connection}.{self.table}"

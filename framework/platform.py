@@ -89,6 +89,7 @@ class Platform:
                 resolved[name] = paths.resolve(name, dataset, values, self.aws, where=job.where)
             else:
                 resolved[name] = jdbc.resolve(
+                    name,
                     dataset,
                     params,
                     self.settings.connections,

@@ -1,4 +1,4 @@
-"""JDBC sources: one connection entry as driver options, and the query that the database runs."""
+"""JDBC sources: one connection entry as driver options, and the relation that the database reads."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ from framework.errors import ConfigError, DatasetNotFound, nearest
 _DRIVERS = {"postgresql": "org.postgresql.Driver", "mysql": "com.mysql.cj.jdbc.Driver"}
 _DIALECTS = {"postgresql": "postgres", "mysql": "mysql"}
 _PORTS = {"postgresql": 5432, "mysql": 3306}
+# What a read wants of its driver; an entry's own `options:` come after them.
+_OPTIONS = {
+    # Values come in binary from the first execution on: half the CPU time of a read (pgjdbc, prepareThreshold).
+    "postgresql": {"prepareThreshold": "-1"},
+    # Without it Connector/J takes no notice of the fetch size and holds the whole result in memory.
+    "mysql": {"useCursorFetch": "true"},
+}
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?\Z")
 
 
@@ -22,20 +29,45 @@ class JdbcRead:
     """One read of a database.
 
     Attributes:
-        connection: its name, for messages.
+        name: the input's, for messages and for whoever looks at the database's sessions.
+        connection: name of its entry in the configuration.
+        kind: postgresql or mysql.
+        table: `table` or `schema.table`.
+        predicate: in the database's SQL, None for the whole table.
         described: `connection.table where predicate`, for people.
         url: without credentials.
-        query: the relation that Spark reads: a table, or a subquery that carries the predicate.
         properties: driver options, user and password included; never printed.
         fetch_size: rows a round trip.
+        types: Spark SQL types of columns that Spark's own mapping does not fit.
+        split_by: the column that the job wants the read to be split by.
+        max_connections: how many connections the run may hold to this database.
     """
 
+    name: str
     connection: str
+    kind: str
+    table: str
+    predicate: str | None
     described: str
     url: str
-    query: str
     properties: Mapping[str, str] = field(repr=False)
     fetch_size: int = 10_000
+    types: Mapping[str, str] = field(default_factory=dict)
+    split_by: str | None = None
+    max_connections: int = 4
+
+    @property
+    def relation(self) -> str:
+        """What stands after FROM: the table, or a subquery that carries the predicate."""
+        if self.predicate is None:
+            return self.table
+        # On a line of its own: the predicate may end in a comment.
+        return f"(SELECT * FROM {self.table} WHERE {self.predicate}\n) AS {self.table.rsplit('.', 1)[-1]}"
+
+    @property
+    def mark(self) -> str:
+        """A comment that goes with every statement: it tells inputs of one table apart, in Spark's plans and in the database's."""
+        return f"/* emrjobs {re.sub(r'[^A-Za-z0-9_]', '_', self.name)} */"
 
 
 def find(connections: Mapping[str, model.Connection], name: str, *, where: str) -> model.Connection:
@@ -54,24 +86,8 @@ def dialect(connection: model.Connection) -> str:
     return _DIALECTS[connection.kind]
 
 
-def query(dataset: jobs.Jdbc, predicate: str | None, *, where: str) -> str:
-    """The relation to read: Spark's column pruning and filters are added to it by Spark itself.
-
-    Args:
-        predicate: the dataset's own, rendered.
-
-    Raises:
-        DatasetNotFound: the table's name is not a plain name.
-    """
-    if not _IDENTIFIER.match(dataset.table):
-        raise DatasetNotFound(f"{dataset.table!r} is not a table name", where=where, fix="write table or schema.table")
-    if predicate is None:
-        return dataset.table
-    # On a line of its own: the predicate may end in a comment.
-    return f"(SELECT * FROM {dataset.table} WHERE {predicate}\n) AS {dataset.table.rsplit('.', 1)[-1]}"
-
-
 def resolve(
+    name: str,
     dataset: jobs.Jdbc,
     params: jobs.Params,
     connections: Mapping[str, model.Connection],
@@ -82,23 +98,36 @@ def resolve(
 ) -> JdbcRead:
     """Fill in a Jdbc input: predicate rendered, credentials resolved.
 
+    Args:
+        name: the input's.
+
     Raises:
         ConfigError: unknown connection.
+        DatasetNotFound: the table's name is not a plain name.
         SecretUnresolved: the password's reference leads nowhere.
     """
+    if not _IDENTIFIER.match(dataset.table):
+        raise DatasetNotFound(f"{dataset.table!r} is not a table name", where=where, fix="write table or schema.table")
     connection = find(connections, dataset.connection, where=where)
     key = f"connections.{dataset.connection}"
-    properties = {"driver": _DRIVERS[connection.kind], "user": resolver.text(connection.user, key=f"{key}.user"), **connection.options}
+    user = resolver.text(connection.user, key=f"{key}.user")
+    properties = {"driver": _DRIVERS[connection.kind], "user": user, **_OPTIONS[connection.kind], **connection.options}
     if connection.password:
         properties["password"] = resolver.hide(resolver.text(connection.password, key=f"{key}.password", looked_in=looked_in))
     host = resolver.text(connection.host, key=f"{key}.host")
     port = resolver.text(connection.port or _PORTS[connection.kind], key=f"{key}.port")
     predicate = predicates.render(dataset.where, params, dialect(connection), where=where) if dataset.where else None
     return JdbcRead(
+        name=name,
         connection=dataset.connection,
+        kind=connection.kind,
+        table=dataset.table,
+        predicate=predicate,
         described=dataset.describe() + (f" where {predicate}" if predicate else ""),
         url=f"jdbc:{connection.kind}://{host}:{port}/{connection.database}",
-        query=query(dataset, predicate, where=where),
         properties=properties,
         fetch_size=dataset.fetch_size,
+        types=dict(dataset.types),
+        split_by=dataset.split_by,
+        max_connections=connection.max_connections,
     )

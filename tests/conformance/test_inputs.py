@@ -12,6 +12,7 @@ import pytest
 
 from framework import Job, Param, Path, Table
 from framework.engines.spark import conf, read
+from framework.engines.spark.databases import Databases
 from framework.jobs import PATH_FORMATS, EngineKind
 from framework.platform import Platform
 from framework.publish import open_area
@@ -39,7 +40,8 @@ def rows_of(platform: Platform, spark: Any, dataset: Path | Table, **params: Any
     job = reading(dataset)
     values = job.bind(params)
     resolved = platform.resolve(job, values)["rows"]
-    return sorted(tuple(row) for row in read.frame(spark, resolved, values, where=job.where).collect())
+    with Databases(spark, {}) as databases:
+        return sorted(tuple(row) for row in read.frame(spark, resolved, values, databases, where=job.where).collect())
 
 
 @pytest.mark.parametrize("file_format", PATH_FORMATS)

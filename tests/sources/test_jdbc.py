@@ -22,7 +22,7 @@ def connection(**changes: Any) -> Connection:
 
 def resolve(dataset: Jdbc, params: dict[str, Any] | None = None, resolver: Resolver | None = None, **changes: Any) -> jdbc.JdbcRead:
     return jdbc.resolve(
-        dataset, params or {}, {"ops": connection(**changes)}, resolver or Resolver(), where="jobs/a.py:3", looked_in=("--set",)
+        "rows", dataset, params or {}, {"ops": connection(**changes)}, resolver or Resolver(), where="jobs/a.py:3", looked_in=("--set",)
     )
 
 
@@ -33,19 +33,19 @@ def password(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_predicate_runs_in_the_database() -> None:
     read = resolve(Jdbc("ops", "public.flights", where="flight_date = {date}"), {"date": dt.date(2013, 1, 15)})
-    assert read.query == "(SELECT * FROM public.flights WHERE flight_date = DATE '2013-01-15'\n) AS flights"
+    assert read.relation == "(SELECT * FROM public.flights WHERE flight_date = DATE '2013-01-15'\n) AS flights"
     assert read.url == "jdbc:postgresql://db:5432/ops"
     assert read.properties["driver"] == "org.postgresql.Driver"
 
 
 def test_without_a_predicate_the_table_is_read_as_it_is() -> None:
-    assert resolve(Jdbc("ops", "flights")).query == "flights"
+    assert resolve(Jdbc("ops", "flights")).relation == "flights"
 
 
 def test_a_text_is_quoted_as_the_database_quotes() -> None:
     dataset, params = Jdbc("ops", "t", where="a = {a}"), {"a": "\\' OR 1=1 --"}
-    assert resolve(dataset, params).query == "(SELECT * FROM t WHERE a = '\\'' OR 1=1 --'\n) AS t"
-    assert resolve(dataset, params, kind="mysql").query == "(SELECT * FROM t WHERE a = '\\\\'' OR 1=1 --'\n) AS t"
+    assert resolve(dataset, params).relation == "(SELECT * FROM t WHERE a = '\\'' OR 1=1 --'\n) AS t"
+    assert resolve(dataset, params, kind="mysql").relation == "(SELECT * FROM t WHERE a = '\\\\'' OR 1=1 --'\n) AS t"
 
 
 @pytest.mark.parametrize("name", ["flights; DROP TABLE x", "(SELECT 1)", "a.b.c", "t -- x", "", "'t'", "t\n"])
@@ -71,7 +71,7 @@ def test_a_password_is_nowhere_in_what_is_printed() -> None:
     resolver = Resolver()
     read = resolve(Jdbc("ops", "t"), resolver=resolver)
     assert read.properties["password"] == "hunter2"
-    assert "hunter2" not in repr(read) + read.url + read.query
+    assert "hunter2" not in repr(read) + read.url + read.relation
     assert resolver.mask("FATAL: hunter2") == f"FATAL: {MASK}"
 
 

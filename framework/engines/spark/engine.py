@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 from framework import predicates
 from framework.aws import Aws
 from framework.engines.spark import failures, metrics, read
+from framework.engines.spark.databases import Databases
 from framework.errors import EmrjobsError, JobFailed
 from framework.jobs import Job, Params, Sql
 from framework.publish import Staged, StagingArea
+from framework.sources.jdbc import JdbcRead
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -49,21 +51,24 @@ class SparkEngine:
             EngineUnavailable: Spark stopped; safe to retry.
         """
         since = metrics.last_execution(self.spark)
-        frames = {}
-        for name, one in inputs.items():
+        reads = {name: one for name, one in inputs.items() if isinstance(one, JdbcRead)}
+        with Databases(self.spark, reads) as databases:
+            frames = {}
+            for name, one in inputs.items():
+                try:
+                    frames[name] = read.frame(self.spark, one, params, databases, where=job.where)
+                except EmrjobsError as exc:
+                    exc.where = exc.where or job.where
+                    raise
+                except Exception as exc:
+                    raise failures.explain_read(exc, name, one, job.where, self.spark) from exc
             try:
-                frames[name] = read.frame(self.spark, one, params, where=job.where)
-            except EmrjobsError:
+                staged = area.write(self._result(job, frames, params))
+            except EmrjobsError as exc:
+                exc.where = exc.where or job.where
                 raise
             except Exception as exc:
-                raise failures.explain_read(exc, name, one, job.where, self.spark) from exc
-        try:
-            staged = area.write(self._result(job, frames, params))
-        except EmrjobsError as exc:
-            exc.where = exc.where or job.where
-            raise
-        except Exception as exc:
-            raise failures.explain_run(exc, job, inputs, self.spark, self._aws, self._root) from exc
+                raise failures.explain_run(exc, job, inputs, self.spark, self._aws, self._root) from exc
         return staged, metrics.rows_read(self.spark, inputs, since)
 
     def _result(self, job: Job, frames: Mapping[str, DataFrame], params: Params) -> DataFrame:

@@ -132,7 +132,7 @@ def _in_database(chain: Sequence[Cause], reads: Mapping[str, JdbcRead], where: s
         return DatasetNotFound(
             f"{name}: {message} in database {database}",
             where=where,
-            fix=nearest(_table_of(read), known, what="table that this user may see"),
+            fix=nearest(read.table, known, what="table that this user may see"),
         )
     if state.startswith("42"):
         return JobDefinitionError(
@@ -140,6 +140,11 @@ def _in_database(chain: Sequence[Cause], reads: Mapping[str, JdbcRead], where: s
             where=where,
             details=[read.described],
             fix=hint[1] if hint else None,
+        )
+    if state.startswith("22"):
+        told_of = re.sub(r'^invalid input syntax for type integer: "(.*)"$', r"\1", message)
+        return BadData(
+            f"{name}: database {database}: {told_of}", where=where, fix="read the column as text: Jdbc(..., types={'column': 'string'})"
         )
     if state[:2] in _NOT_NOW:
         # The driver's own words can be as little as "The connection attempt failed."
@@ -154,14 +159,9 @@ def _in_database(chain: Sequence[Cause], reads: Mapping[str, JdbcRead], where: s
     return JobFailed(f"{name}: database {database}: {message}", where=where, details=[read.described])
 
 
-def _table_of(read: JdbcRead) -> str:
-    found = re.match(r"\(SELECT \* FROM (\S+) WHERE ", read.query)
-    return found[1] if found else read.query
-
-
 def _tables(read: JdbcRead, spark: SparkSession) -> list[str]:
     """Names of the tables that the user may see, with their schema where the job names one."""
-    column = "concat(table_schema, '.', table_name)" if "." in _table_of(read) else "table_name"
+    column = "concat(table_schema, '.', table_name)" if "." in read.table else "table_name"
     query = (
         f"(SELECT {column} AS name FROM information_schema.tables WHERE table_schema NOT IN "
         "('information_schema', 'pg_catalog', 'mysql', 'performance_schema', 'sys')) AS known"

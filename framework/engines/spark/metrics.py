@@ -66,4 +66,4 @@ def _is_scan_of(name: str, read: ResolvedInput) -> bool:
     if isinstance(read, PathRead):
         # Spark writes file:/x where a URI has file:///x.
         return read.uri.replace("file:///", "file:/").rstrip("/") in name
-    return " ".join(read.query.split()) in " ".join(name.split())
+    return read.mark in name

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from framework import predicates
 from framework.catalog import Partition, TableInfo
+from framework.engines.spark.databases import Databases
 from framework.jobs import Params
 from framework.sources.jdbc import JdbcRead
 from framework.sources.paths import PathRead
@@ -36,18 +37,18 @@ class TableRead:
 ResolvedInput: TypeAlias = TableRead | PathRead | JdbcRead
 
 
-def frame(spark: SparkSession, read: ResolvedInput, params: Params, *, where: str) -> DataFrame:
+def frame(spark: SparkSession, read: ResolvedInput, params: Params, databases: Databases, *, where: str) -> DataFrame:
     """The input as a DataFrame; nothing is read yet, except that a database is asked for its columns.
 
     Args:
+        databases: opened for all inputs of the run, until the frames are computed.
         where: `file:line` of the job, for messages.
     """
     if isinstance(read, PathRead):
         reader = spark.read.format(read.format).options(**_strict(read), **read.options)
         return (reader.schema(read.schema) if read.schema else reader).load(read.uri)
     if isinstance(read, JdbcRead):
-        options = {**read.properties, "url": read.url, "dbtable": read.query, "fetchsize": str(read.fetch_size)}
-        return spark.read.format("jdbc").options(**options).load()
+        return databases.frame(read)
     mount(spark, read)
     table = spark.table(read.info.name)
     if not read.where:
