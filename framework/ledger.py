@@ -134,11 +134,13 @@ class Ledger:
         """Store the record, replacing the one of the same run."""
         self._store.put(_key(record.run_id, "json"), record.to_json())
 
-    def write_log(self, run_id: str, text: str) -> str:
-        """Store the run's log; returns its URL."""
-        key = _key(run_id, "log")
-        self._store.put(key, text.encode())
-        return self._store.url(key)
+    def write_log(self, run_id: str, text: str) -> None:
+        """Store the run's log."""
+        self._store.put(_key(run_id, "log"), text.encode())
+
+    def log_url(self, run_id: str) -> str:
+        """Where the run's log is, or will be."""
+        return self._store.url(_key(run_id, "log"))
 
     def log(self, run_id: str) -> str | None:
         """The run's log, None when it has none (yet)."""

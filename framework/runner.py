@@ -10,7 +10,8 @@ import platform as machine
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent import futures
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,7 @@ def run_job(
                     # A session that is being started already is waited for, by the pool: it must not be left to itself.
                     unwanted.set()
                     raise
+            run.begun.result()
             with run.phase("start", "start Spark"):
                 if suite:
                     _gate().preload()
@@ -126,10 +128,15 @@ class _LogBook(logging.Handler):
 
 @dataclass
 class _Run:
-    """The record of a run as it grows."""
+    """The record of a run as it grows.
+
+    Attributes:
+        begun: done when the ledger has the record of a run that has only begun.
+    """
 
     record: RunRecord
     on_event: events.OnRunEvent
+    begun: Future[None]
     phases: dict[str, float] = field(default_factory=dict)
     book: _LogBook = field(default_factory=_LogBook)
 
@@ -183,8 +190,9 @@ def _recorded(
         versions=_versions(platform),
         code=code_hash(platform.root, job.suite_file(platform.root)),
     )
-    run = _Run(record, on_event)
-    platform.ledger.write(record)
+    pool = ThreadPoolExecutor(1)
+    run = _Run(record, on_event, pool.submit(platform.ledger.write, record))
+    pool.shutdown(wait=False)
     own = logging.getLogger("framework")
     own.addHandler(run.book)
     level = own.level
@@ -229,10 +237,14 @@ def _close(run: _Run, platform: Platform, status: str, error: Mapping[str, Any] 
         phases=dict(run.phases),
         error=error,
     )
+    futures.wait([run.begun])  # or it would come after the record of the end
     try:
         text = "\n".join([*run.book.lines, platform.engine_log()])
-        run.record = replace(run.record, log=platform.ledger.write_log(run.record.run_id, platform.resolver.mask(text)))
-        platform.ledger.write(run.record)
+        run.record = replace(run.record, log=platform.ledger.log_url(run.record.run_id))
+        with ThreadPoolExecutor(1) as pool:
+            log = pool.submit(platform.ledger.write_log, run.record.run_id, platform.resolver.mask(text))
+            platform.ledger.write(run.record)
+            log.result()
     except EmrjobsError as exc:
         if status == SUCCEEDED:
             raise

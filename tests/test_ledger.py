@@ -97,7 +97,8 @@ def test_something_else_in_the_place_of_a_record_spoils_no_list(tmp_path: Path, 
 
 def test_a_log_is_text_whatever_it_holds(ledger: Ledger) -> None:
     assert ledger.log(RECORD.run_id) is None
-    assert ledger.write_log(RECORD.run_id, "caf\u00e9\n").endswith(f"{RECORD.run_id}.log")
+    ledger.write_log(RECORD.run_id, "caf\u00e9\n")
+    assert ledger.log_url(RECORD.run_id).endswith(f"{RECORD.run_id}.log")
     assert ledger.log(RECORD.run_id) == "caf\u00e9\n"
     assert list(ledger.list()) == []
 

@@ -20,12 +20,10 @@ class Staged:
 
     Attributes:
         rows: how many were written.
-        partitions: `column=value/...` of each partition that they lie in, sorted; empty for an unpartitioned table.
         location: the folder or file names that hold them, for messages.
     """
 
     rows: int
-    partitions: tuple[str, ...]
     location: str
 
 
@@ -35,7 +33,8 @@ class Published:
 
     Attributes:
         table: `database.table`.
-        rows, partitions: as staged.
+        rows: as staged.
+        partitions: `column=value/...` of each partition that they lie in, sorted; empty for an unpartitioned table.
         version: the table's version afterwards (Iceberg: snapshot id; Hive layout: run folder).
         previous: the version before, None for a new table.
     """

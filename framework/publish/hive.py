@@ -39,6 +39,7 @@ class HiveArea:
         self._folder: str | None = None
         self._schema: Any = None
         self._staged: Staged | None = None
+        self._names: list[str] = []
         self._published = False
 
     def write(self, frame: DataFrame) -> Staged:
@@ -51,7 +52,8 @@ class HiveArea:
         self._schema = aligned.schema
         self._folder = f"{_root(info)}/_runs/{self._run_id}"
         rows = self._save(aligned, self._folder)
-        self._staged = Staged(rows, tuple(self._partition_names(self._folder)), self._folder)
+        self._names = self._partition_names(self._folder)
+        self._staged = Staged(rows, self._folder)
         return self._staged
 
     def read(self) -> DataFrame:
@@ -63,16 +65,16 @@ class HiveArea:
         assert self._info is not None
         staged, folder = self._staged, self._folder
         if self._output.write_mode == "append" and self._existing:
-            folder = self._merged_with_existing(staged)
+            folder = self._merged_with_existing()
         previous = self._existing.location if self._existing else None
         if self._info.partition_keys:
-            self._publish_partitions(folder, staged.partitions)
+            self._publish_partitions(folder, self._names)
         elif self._existing:
             self._catalog.switch(self._existing, str(folder))
         else:
             self._catalog.create(replace(self._info, location=str(folder)), self._output.comment)
         self._published = True
-        return Published(self._info.name, staged.rows, staged.partitions, folder, previous)
+        return Published(self._info.name, staged.rows, tuple(self._names), folder, previous)
 
     def discard(self) -> None:
         if self._folder and not self._published:
@@ -143,7 +145,7 @@ class HiveArea:
         # New rows first, so that nobody sees less than before or after.
         self._catalog.delete_partitions(table, [partition for partition in before if partition.values not in written])
 
-    def _merged_with_existing(self, staged: Staged) -> str:
+    def _merged_with_existing(self) -> str:
         """A folder with the staged rows and the present ones of the same partitions: this layout has no other atomic append."""
         assert self._existing is not None
         assert self._folder is not None
@@ -151,7 +153,7 @@ class HiveArea:
         folders: Mapping[str, str]
         if self._existing.partition_keys:
             present = {partition.values: partition.location for partition in self._catalog.partitions(self._existing)}
-            folders = {name: present[_values(name)] for name in staged.partitions if _values(name) in present}
+            folders = {name: present[_values(name)] for name in self._names if _values(name) in present}
         else:
             folders = {"": self._existing.location}
         rows = self.read()

@@ -9,7 +9,10 @@ A table that does not exist yet is created under a staging name and registered u
 
 from __future__ import annotations
 
+import json
 import logging
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from framework.catalog import Catalog, Column, TableInfo
@@ -33,6 +36,15 @@ _PROPERTIES = {
 }
 
 
+@dataclass(frozen=True)
+class _Files:
+    """Data files of a staged snapshot, and the partitions that they lie in."""
+
+    locations: list[str]
+    format: str
+    partitions: tuple[str, ...]
+
+
 class IcebergArea:
     """Staging area of one run for one Iceberg table."""
 
@@ -44,10 +56,10 @@ class IcebergArea:
         self._name = output.name.lower()
         self._exists = existing is not None
         self._attempt = 0
+        self._loaded: Any = None
         self._schema: Any = None
         self._staged: Staged | None = None
-        self._files: list[str] = []
-        self._files_format = "parquet"
+        self._listing: Future[_Files] | None = None
 
     def write(self, frame: DataFrame) -> Staged:
         self._schema = frame.schema
@@ -55,10 +67,11 @@ class IcebergArea:
         return self._staged
 
     def read(self) -> DataFrame:
-        if not self._files:
+        files = self._files()
+        if not files.locations:
             return self._spark.createDataFrame([], self._schema)
         # The data files hold every column, and only this run's rows.
-        return self._spark.read.schema(self._schema).format(self._files_format).load(self._files)
+        return self._spark.read.schema(self._schema).format(files.format).load(files.locations)
 
     def publish(self) -> Published:
         assert self._staged is not None, "write() comes first"
@@ -71,7 +84,7 @@ class IcebergArea:
                 self._exists = True
                 self._restage()
         for attempt in range(1, _ATTEMPTS + 1):
-            if not self._files:
+            if self._listing is None:
                 current = _snapshot_id(self._table().currentSnapshot())
                 return Published(self._name, 0, (), current, current)
             try:
@@ -109,18 +122,18 @@ class IcebergArea:
         finally:
             self._spark.conf.unset("spark.wap.id")
         table.refresh()
+        self._loaded = table
         snapshot = self._find_staged(table)
         if snapshot is None:  # Iceberg skips a dynamic overwrite of nothing
-            self._files = []
-            return Staged(0, (), table.location())
+            self._listing = None
+            return Staged(0, str(table.location()))
         return self._describe(table, snapshot)
 
     def _pick(self, staged: Staged) -> Published:
-        table = self._table()
+        table = self._loaded or self._table()  # the commit itself looks at the newest state
         snapshot = self._find_staged(table)
         if snapshot is None:
             raise PublishConflict(f"the staged snapshot of run {self._run_id} is gone from {self._name}", fix="run the job again")
-        previous = _snapshot_id(table.currentSnapshot())
         try:
             table.manageSnapshots().cherrypick(snapshot.snapshotId()).commit()
         except Exception as exc:
@@ -132,7 +145,10 @@ class IcebergArea:
             else:
                 raise
         table.refresh()
-        return Published(self._name, staged.rows, staged.partitions, _snapshot_id(table.currentSnapshot()), previous)
+        current = table.currentSnapshot()
+        parent = current.parentId()
+        previous = None if parent is None else str(parent)
+        return Published(self._name, staged.rows, self._files().partitions, _snapshot_id(current), previous)
 
     def _restage(self) -> None:
         rows = self.read()
@@ -182,7 +198,7 @@ class IcebergArea:
             raise
         # Only the name goes: the registered table owns the files now.
         self._catalog.drop(self._stage_name)
-        return Published(self._name, staged.rows, staged.partitions, _snapshot_id(table.currentSnapshot()), None)
+        return Published(self._name, staged.rows, self._files().partitions, _snapshot_id(table.currentSnapshot()), None)
 
     # Both
 
@@ -199,20 +215,36 @@ class IcebergArea:
         return jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(session, name or self._name)
 
     def _columns(self, table: Any) -> list[Column]:
-        fields = self._spark._jvm.org.apache.iceberg.spark.SparkSchemaUtil.convert(table.schema()).fields()
-        return [Column(str(field.name()), str(field.dataType().simpleString())) for field in fields]
+        from pyspark.sql.types import StructType
+
+        # As one text: asking field by field takes two calls to the JVM for each.
+        text = self._spark._jvm.org.apache.iceberg.spark.SparkSchemaUtil.convert(table.schema()).json()
+        return [Column(field.name, field.dataType.simpleString()) for field in StructType.fromJson(json.loads(text)).fields]
 
     def _describe(self, table: Any, snapshot: Any) -> Staged:
+        """What a snapshot added. Its files are looked up meanwhile: that takes as long as the commit that publishes them."""
+        pool = ThreadPoolExecutor(1, thread_name_prefix="staged-files")
+        self._listing = pool.submit(self._list, table, snapshot)
+        pool.shutdown(wait=False)
+        return Staged(int(snapshot.summary().get("added-records") or 0), str(table.location()))
+
+    def _list(self, table: Any, snapshot: Any) -> _Files:
         specs = table.specs()
-        files, partitions = [], set()
-        for data_file in snapshot.addedDataFiles(table.io()):
-            files.append(normalise(str(data_file.location())))
-            self._files_format = str(data_file.format().name()).lower()
-            if path := specs.get(data_file.specId()).partitionToPath(data_file.partition()):
-                partitions.add(str(path))
-        self._files = files
-        rows = int(snapshot.summary().get("added-records") or 0)
-        return Staged(rows, tuple(sorted(partitions)), str(table.location()))
+        locations, partitions, file_format = [], set(), "parquet"
+        try:
+            for data_file in snapshot.addedDataFiles(table.io()):
+                locations.append(normalise(str(data_file.location())))
+                file_format = str(data_file.format().name()).lower()
+                if path := specs.get(data_file.specId()).partitionToPath(data_file.partition()):
+                    partitions.add(str(path))
+        finally:
+            # Each thread has a connection of its own to the JVM, and this one ends here.
+            if connection := self._spark.sparkContext._gateway._gateway_client.get_thread_connection():
+                connection.close()
+        return _Files(locations, file_format, tuple(sorted(partitions)))
+
+    def _files(self) -> _Files:
+        return self._listing.result() if self._listing else _Files([], "parquet", ())
 
 
 def _snapshot_id(snapshot: Any) -> str | None:

@@ -96,4 +96,6 @@ def align(frame: DataFrame, table: str, columns: Sequence[Column]) -> DataFrame:
             details=problems,
             fix="change the job's columns or casts, or publish to another table",
         )
+    if [(field.name, field.dataType.simpleString()) for field in frame.schema] == list(wanted.items()):
+        return frame
     return frame.select([F.col(f"`{name}`").cast(kind.replace("timestamp_ntz", "timestamp")).alias(name) for name, kind in wanted.items()])

@@ -25,8 +25,9 @@ _ROWS = re.compile(r"number of output rows: ([\d,]+)")
 
 def last_execution(spark: SparkSession) -> int:
     """Id of the newest SQL execution, -1 before the first."""
-    executions = spark._jsparkSession.sharedState().statusStore().executionsList()
-    return max((executions.apply(index).executionId() for index in range(executions.size())), default=-1)
+    store = spark._jsparkSession.sharedState().statusStore()
+    count = store.executionsCount()
+    return int(store.executionsList(count - 1, 1).apply(0).executionId()) if count else -1
 
 
 def rows_read(spark: SparkSession, inputs: Mapping[str, ResolvedInput], since: int) -> dict[str, int]:
