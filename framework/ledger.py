@@ -63,6 +63,7 @@ class RunRecord:
         phases: seconds by phase.
         code: sha256 over the files of jobs/ and the suite.
         error: type, message and exit code of a run that failed.
+        cluster, step: EMR's ids, of a run that was a step.
     """
 
     run_id: str
@@ -83,6 +84,8 @@ class RunRecord:
     code: str = ""
     error: Mapping[str, Any] | None = None
     log: str | None = None
+    cluster: str | None = None
+    step: str | None = None
 
     def to_json(self) -> bytes:
         """The record as stored."""

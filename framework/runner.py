@@ -14,7 +14,7 @@ from concurrent import futures
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from framework import progress as events
 from framework.engines.spark import conf
@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+Placed: TypeAlias = Callable[[], tuple[str, str] | None]
+"""Where a run is: (cluster id, step id), None on this machine or while it is not known yet."""
+
 PHASES = ("resolve", "start", "stage", "check", "publish")
 
 
@@ -57,6 +60,8 @@ def run_job(
     on_event: events.OnRunEvent = events.ignore,
     on_report: Callable[[CheckReport], None] = lambda report: None,
     on_end: Callable[[RunRecord], None] = lambda record: None,
+    run_id: str | None = None,
+    placed: Placed = lambda: None,
 ) -> RunRecord:
     """Run a job from its parameters to its published table; the one way, whatever the target.
 
@@ -64,6 +69,8 @@ def run_job(
         given: parameters as the user gave them, texts or values.
         on_report: gets what the checks found, whether they passed or not.
         on_end: gets the finished record, whether the run succeeded or not.
+        run_id: chosen by who submitted the run as a step; a new one when None.
+        placed: asked at the start and at the end, because a step may start before its submitter knows the step's id.
 
     Returns:
         The record of the run, which is also in the ledger.
@@ -77,7 +84,7 @@ def run_job(
     suite = suites.of_job(job, platform.root)
     if suite:
         suite.bind(params)  # a check on a parameter that the job does not have is said before anything is started
-    with _recorded(job, params, platform, on_event, on_end) as run, ExitStack() as opened:
+    with _recorded(job, params, platform, on_event, on_end, run_id, placed) as run, ExitStack() as opened:
         with ThreadPoolExecutor(1) as pool:
             # Starting Spark is the longest part: everything that does not need it happens meanwhile.
             unwanted = threading.Event()
@@ -136,6 +143,7 @@ class _Run:
 
     record: RunRecord
     on_event: events.OnRunEvent
+    placed: Placed
     begun: Future[None]
     phases: dict[str, float] = field(default_factory=dict)
     book: _LogBook = field(default_factory=_LogBook)
@@ -174,12 +182,18 @@ class _Run:
 
 @contextmanager
 def _recorded(
-    job: Job, params: Params, platform: Platform, on_event: events.OnRunEvent, on_end: Callable[[RunRecord], None]
+    job: Job,
+    params: Params,
+    platform: Platform,
+    on_event: events.OnRunEvent,
+    on_end: Callable[[RunRecord], None],
+    run_id: str | None,
+    placed: Placed,
 ) -> Iterator[_Run]:
     """Keep the run's record in the ledger from its start to its end, whatever the end is."""
     now = dt.datetime.now(dt.UTC)
     record = RunRecord(
-        run_id=new_run_id(job.name, now),
+        run_id=run_id or new_run_id(job.name, now),
         job=job.name,
         env=platform.loaded.env,
         target=platform.settings.target,
@@ -190,8 +204,9 @@ def _recorded(
         versions=_versions(platform),
         code=code_hash(platform.root, job.suite_file(platform.root)),
     )
+    record = _at(record, placed)
     pool = ThreadPoolExecutor(1)
-    run = _Run(record, on_event, pool.submit(platform.ledger.write, record))
+    run = _Run(record, on_event, placed, pool.submit(platform.ledger.write, record))
     pool.shutdown(wait=False)
     own = logging.getLogger("framework")
     own.addHandler(run.book)
@@ -226,7 +241,13 @@ def _mask(exc: EmrjobsError, mask: Callable[[str], str]) -> None:
     exc.args = (exc.message,)
 
 
+def _at(record: RunRecord, placed: Placed) -> RunRecord:
+    place = placed()
+    return replace(record, cluster=place[0], step=place[1]) if place else record
+
+
 def _close(run: _Run, platform: Platform, status: str, error: Mapping[str, Any] | None) -> None:
+    run.record = _at(run.record, run.placed)
     ended = dt.datetime.now(dt.UTC)
     seconds = (ended - dt.datetime.fromisoformat(run.record.started)).total_seconds()
     run.record = replace(

@@ -122,6 +122,53 @@ class Local(Section):
     seed: str | None = None
 
 
+class SecurityGroups(Section):
+    """Security groups of a cluster's nodes; unset ones are made by EMR.
+
+    Attributes:
+        primary, core: EMR-managed groups of the primary node, and of core and task nodes.
+        service_access: group through which EMR reaches nodes in a private subnet.
+        additional: groups that every node gets beside its own.
+    """
+
+    primary: str | None = None
+    core: str | None = None
+    service_access: str | None = None
+    additional: list[str] = []
+
+
+class Emr(Section):
+    """The account that clusters are started in. What a cluster looks like is a preset in configs/clusters/.
+
+    Attributes:
+        cluster: preset that a submit uses when it names none.
+        artifacts: prefix for code and dependencies; `<state>/artifacts` when unset.
+        logs: EMR's log URI; `<state>/emr-logs` when unset.
+        subnets: VPC subnets; EMR picks one (several need instance fleets).
+        service_role, instance_profile: names or ARNs.
+        runtime_role: ARN that steps run as; needs a security configuration that allows runtime roles.
+        security_configuration: name of one that exists in the account.
+        kms_key: ARN of the key for EMR's logs.
+        ec2_key: EC2 key pair for SSH; none opens no door.
+        tags: on every cluster.
+        python: of the cluster, where dependencies are meant to run.
+    """
+
+    cluster: str = "transient_spot"
+    artifacts: Prefix | None = None
+    logs: Prefix | None = None
+    subnets: list[Annotated[str, Field(pattern=r"^subnet-[0-9a-f]{8,17}$")]] = []
+    service_role: str | None = None
+    instance_profile: str | None = None
+    runtime_role: Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/.+")] | None = None
+    security_groups: SecurityGroups = SecurityGroups()
+    security_configuration: str | None = None
+    kms_key: Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:(key|alias)/.+")] | None = None
+    ec2_key: str | None = None
+    tags: dict[str, str] = {}
+    python: Annotated[str, Field(pattern=r"^3\.\d+$")] = "3.11"
+
+
 class Settings(Section):
     """One environment, merged from all its sources.
 
@@ -141,3 +188,4 @@ class Settings(Section):
     connections: dict[str, Connection] = {}
     spark: Spark = Spark()
     local: Local = Local()
+    emr: Emr = Emr()

@@ -18,7 +18,8 @@ def derive(settings: Settings, aws: Aws, *, project: str) -> dict[str, str]:
     endpoint and keys that the environment names.
 
     Args:
-        project: the project's folder, so that Python workers can import from it.
+        project: the project's folder, so that Python workers can import from it. On a cluster it is part of what a submit ships, and
+            YARN has a PYTHONPATH of its own.
     """
     conf = {
         "spark.app.name": "emrjobs",
@@ -32,18 +33,18 @@ def derive(settings: Settings, aws: Aws, *, project: str) -> dict[str, str]:
         "spark.sql.catalog.spark_catalog.client.region": aws.region,
         # A staged snapshot must be seen by the session that picks it.
         "spark.sql.catalog.spark_catalog.cache-enabled": "false",
-        "spark.executorEnv.PYTHONPATH": project,
         # `metrics` knows a scan by its location, which must not be cut off.
         "spark.sql.maxMetadataStringLength": "4000",
     }
     if settings.target != "emr":
-        conf |= _on_this_machine(settings, aws)
-    return conf | dict(settings.spark.conf)
+        conf |= {"spark.executorEnv.PYTHONPATH": project} | _on_this_machine(settings, aws)
+    # Where the environment names none (AWS itself), these are empty and the cluster's own hold.
+    return conf | _endpoints(aws) | _keys(aws) | dict(settings.spark.conf)
 
 
 def _on_this_machine(settings: Settings, aws: Aws) -> dict[str, str]:
     cores = settings.spark.cores
-    conf = {
+    return {
         "spark.master": f"local[{cores}]",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
@@ -64,7 +65,6 @@ def _on_this_machine(settings: Settings, aws: Aws) -> dict[str, str]:
         "spark.sql.sources.commitProtocolClass": "org.apache.spark.internal.io.cloud.PathOutputCommitProtocol",
         "spark.sql.parquet.output.committer.class": "org.apache.spark.internal.io.cloud.BindingParquetOutputCommitter",
     }
-    return conf | _endpoints(aws) | _keys(aws)
 
 
 def _endpoints(aws: Aws) -> dict[str, str]:
