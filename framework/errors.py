@@ -113,6 +113,18 @@ class PublishConflict(EmrjobsError):
     retryable = True
 
 
+class LeaseHeld(EmrjobsError):
+    """Another run is at work on the same output; this one has not begun."""
+
+    retryable = True
+
+
+class LeaseLost(EmrjobsError):
+    """Another run has taken over the output of this one, which was out of touch; nothing was published."""
+
+    retryable = True
+
+
 class EngineUnavailable(EmrjobsError):
     """An engine (Spark, Trino) did not start or stopped answering."""
 

@@ -16,11 +16,12 @@ from framework.config.references import Resolver
 from framework.engines.spark import conf, read
 from framework.errors import DatasetNotFound, nearest
 from framework.jobs import Job, Params
+from framework.leases import Leases
 from framework.ledger import Ledger
 from framework.predicates import render
 from framework.publish import StagingArea, is_staging_name, open_area
 from framework.sources import jdbc, paths
-from framework.store import open_store
+from framework.store import Store, open_store
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -63,7 +64,15 @@ class Platform:
 
     @cached_property
     def ledger(self) -> Ledger:
-        return Ledger(open_store(self.settings.state, self.aws))
+        return Ledger(self._state)
+
+    @cached_property
+    def leases(self) -> Leases:
+        return Leases(self._state)
+
+    @cached_property
+    def _state(self) -> Store:
+        return open_store(self.settings.state, self.aws)
 
     def spark(self) -> AbstractContextManager[SparkSession]:
         """A Spark session of this environment; leaving the context stops it."""

@@ -77,6 +77,7 @@ def run_job(
 
     Raises:
         UserError: before anything was started, or an input is not there.
+        LeaseHeld: another run is at work on the same output.
         ChecksFailed: nothing was published; `report` holds the failing checks.
         EmrjobsError: the job failed; readers see what they saw before.
     """
@@ -84,7 +85,11 @@ def run_job(
     suite = suites.of_job(job, platform.root)
     if suite:
         suite.bind(params)  # a check on a parameter that the job does not have is said before anything is started
-    with _recorded(job, params, platform, on_event, on_end, run_id, placed) as run, ExitStack() as opened:
+    with (
+        _recorded(job, params, platform, on_event, on_end, run_id, placed) as run,
+        platform.leases.hold(job, params, run.record.run_id) as lease,
+        ExitStack() as opened,
+    ):
         with ThreadPoolExecutor(1) as pool:
             # Starting Spark is the longest part: everything that does not need it happens meanwhile.
             unwanted = threading.Event()
@@ -114,6 +119,7 @@ def run_job(
                 on_report(report)
                 run.checked(report)
             with run.phase("publish", f"publish to {job.output.name}"):
+                lease.confirm()
                 run.published(area.publish())
         except BaseException:
             _give_up(spark, area)

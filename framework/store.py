@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import unquote, urlsplit
@@ -12,6 +18,22 @@ from urllib.parse import unquote, urlsplit
 from framework.aws import Aws, explain
 from framework.errors import AccessRefused, ConfigError, DatasetNotFound
 from framework.sources.paths import normalise, split_s3
+
+_NOT_THAT_ONE = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
+
+
+@dataclass(frozen=True)
+class Versioned:
+    """An object with what it takes to replace exactly it.
+
+    Attributes:
+        tag: changes with every write.
+        age: seconds since it was written, by the store's own clock.
+    """
+
+    data: bytes
+    tag: str
+    age: float
 
 
 class Store(Protocol):
@@ -22,6 +44,12 @@ class Store(Protocol):
 
     def get(self, key: str) -> bytes | None:
         """The object, or None."""
+
+    def look(self, key: str) -> Versioned | None:
+        """The object with its tag and age, or None."""
+
+    def put_if(self, key: str, data: bytes, *, tag: str | None) -> str | None:
+        """Write one object if it is still the one with this tag (None: if there is none); its new tag, or None when it was not."""
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         """Keys that start with `prefix`, in order."""
@@ -53,6 +81,30 @@ class S3Store:
         except Exception as exc:
             raise self._explain(exc, f"read {self.url(key)}") from exc
         return body
+
+    def look(self, key: str) -> Versioned | None:
+        client = self._aws.client("s3")
+        try:
+            answer = client.get_object(Bucket=self._bucket, Key=self._base + key)
+            data: bytes = answer["Body"].read()
+        except client.exceptions.NoSuchKey:
+            return None
+        except Exception as exc:
+            raise self._explain(exc, f"read {self.url(key)}") from exc
+        now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+        return Versioned(data, answer["ETag"], (now - answer["LastModified"]).total_seconds())
+
+    def put_if(self, key: str, data: bytes, *, tag: str | None) -> str | None:
+        condition = {"IfMatch": tag} if tag else {"IfNoneMatch": "*"}
+        client = self._aws.client("s3")
+        try:
+            answer = client.put_object(Bucket=self._bucket, Key=self._base + key, Body=data, **condition)
+        except Exception as exc:
+            # 409: another conditional write was under way (S3 API, PutObject). 404: what was to be replaced is gone.
+            if getattr(exc, "response", {}).get("Error", {}).get("Code") in (*_NOT_THAT_ONE, *(("NoSuchKey", "404") if tag else ())):
+                return None
+            raise self._explain(exc, f"write {self.url(key)}") from exc
+        return str(answer["ETag"])
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         try:
@@ -97,6 +149,36 @@ class FolderStore:
             return None
         except OSError as exc:
             raise AccessRefused(f"could not read {self._folder / key}: {exc.strerror}") from exc
+
+    def look(self, key: str) -> Versioned | None:
+        data = self.get(key)
+        if data is None:
+            return None
+        try:
+            written = (self._folder / key).stat().st_mtime
+        except FileNotFoundError:
+            return None
+        return Versioned(data, hashlib.sha256(data).hexdigest(), time.time() - written)
+
+    def put_if(self, key: str, data: bytes, *, tag: str | None) -> str | None:
+        with self._locked(key):
+            found = self.look(key)
+            if (found.tag if found else None) != tag:
+                return None
+            self.put(key, data)
+        return hashlib.sha256(data).hexdigest()
+
+    @contextmanager
+    def _locked(self, key: str) -> Iterator[None]:
+        """One writer of conditional writes at a time, whichever process it is in."""
+        path = self._folder / f"{key}.lock.partial"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                yield
+        except OSError as exc:
+            raise AccessRefused(f"could not lock {path}: {exc.strerror}", fix="check `state:` in the configuration") from exc
 
     def keys(self, prefix: str = "") -> Iterator[str]:
         found = (

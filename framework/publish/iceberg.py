@@ -30,6 +30,10 @@ _ATTEMPTS = 5
 _PROPERTIES = {
     "format-version": "2",
     "write.wap.enabled": "true",
+    # A commit that another one overtook is tried again on the new state; the default of 4 tries is lost among fifty publishers.
+    "commit.retry.num-retries": "30",
+    "commit.retry.min-wait-ms": "50",
+    "commit.retry.max-wait-ms": "2000",
     "write.parquet.compression-codec": "zstd",
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "50",
@@ -106,8 +110,7 @@ class IcebergArea:
         table = self._table()
         aligned = schema.align(frame, self._name, self._columns(table))
         self._schema = aligned.schema
-        if table.properties().get("write.wap.enabled") != "true":
-            table.updateProperties().set("write.wap.enabled", "true").commit()
+        self._prepare(table)
         self._spark.conf.set("spark.wap.id", self._wap_id)
         try:
             writer = aligned.writeTo(self._name)
@@ -128,6 +131,16 @@ class IcebergArea:
             self._listing = None
             return Staged(0, str(table.location()))
         return self._describe(table, snapshot)
+
+    def _prepare(self, table: Any) -> None:
+        """Let a table that somebody else made take staged snapshots; what its owner chose otherwise stays."""
+        given = table.properties()
+        wanted = {key: value for key, value in _PROPERTIES.items() if key.startswith("commit.retry.") and key not in given}
+        if given.get("write.wap.enabled") != "true":
+            update = table.updateProperties().set("write.wap.enabled", "true")
+            for key, value in wanted.items():
+                update = update.set(key, value)
+            update.commit()
 
     def _pick(self, staged: Staged) -> Published:
         table = self._loaded or self._table()  # the commit itself looks at the newest state
