@@ -21,6 +21,8 @@ class AwsEndpoint:
     name = "aws"
     needs = ("s3",)
     ports = (PortSpec("http"),)
+    # Steps of the local EMR: they write down their end and push their last logs.
+    work_timeout = 15.0
 
     def __init__(self, settings: Settings) -> None:
         pass

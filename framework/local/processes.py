@@ -24,6 +24,9 @@ from framework.local.state import Process, Run
 MARK = "EMRJOBS_SERVICE"
 """Environment variable that every process of a service inherits; whoever starts something that must survive its service removes it."""
 
+WORK_SUFFIX = "-work"
+"""Ends the mark of what a server starts and what must outlive the server: its restart leaves it alone, only a stop ends it."""
+
 # Standard output of the keeper is the exit file; the server's own goes with standard error into the log. The traps keep the
 # keeper alive when a signal is sent to the whole group; a trapped signal has its default meaning again in the server.
 _KEEPER = """\
@@ -196,6 +199,24 @@ def stop(run: Run | None, *, mark: str, others: Sequence[int] = ()) -> bool:
             break
         _kill(members)
     return killed
+
+
+def stop_work(mark: str, timeout: float) -> None:
+    """Ask what a server has started to outlive it to end, wait so many seconds, and kill what is left.
+
+    Args:
+        mark: of the service itself.
+    """
+    members = family(None, mark=mark + WORK_SUFFIX)
+    for process in members:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    _gone(members, timeout)
+    for _ in range(5):
+        members = family(None, mark=mark + WORK_SUFFIX)
+        if not members:
+            break
+        _kill(members)
 
 
 def _lives(process: psutil.Process) -> bool:

@@ -179,6 +179,19 @@ class FindsStragglers(Protocol):
         """Process ids that are left of a dead server and must be gone before another may start on the same data."""
 
 
+@runtime_checkable
+class StartsWork(Protocol):
+    """A service whose server starts processes that outlive it (EMR steps): a restart leaves them alone, a stop ends them.
+
+    They carry the mark of the service with `processes.WORK_SUFFIX`.
+
+    Attributes:
+        work_timeout: seconds that they get to end by themselves.
+    """
+
+    work_timeout: float
+
+
 Settings = Mapping[str, Any]
 """Settings of one service, as its class takes them."""
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from framework.errors import ConfigError, EmrjobsError, ServiceUnavailable, nearest
 from framework.local import SERVICES, logfiles, ports, processes
 from framework.local.events import Deleted, Event, Progress, Ready, Starting, Stopped, Waiting
-from framework.local.service import Context, Endpoint, FindsStragglers, Launch, Service, Settings
+from framework.local.service import Context, Endpoint, FindsStragglers, Launch, Service, Settings, StartsWork
 from framework.local.state import Layout, Record, Run, ServiceStatus, State
 
 if TYPE_CHECKING:
@@ -303,7 +303,12 @@ class Supervisor:
         chosen = [name for name in self._ordered(sorted(wanted), self._needs, strict=False) if name in wanted]
         if not self.layout.states.is_dir():
             # Never used, or `.local` was deleted while servers ran.
-            chosen = [name for name in chosen if processes.family(None, mark=self.layout.mark(name))]
+            marks = {name: self.layout.mark(name) for name in chosen}
+            chosen = [
+                name
+                for name, mark in marks.items()
+                if processes.family(None, mark=mark) or processes.family(None, mark=mark + processes.WORK_SUFFIX)
+            ]
         if not chosen:
             return
         self.layout.create()
@@ -330,6 +335,10 @@ class Supervisor:
             record = self.layout.read(name)
             began = time.monotonic()
             killed = self._clear(name, record)
+            with contextlib.suppress(EmrjobsError):
+                service = self._service(name)
+                if isinstance(service, StartsWork):
+                    processes.stop_work(self.layout.mark(name), service.work_timeout)
             if record.run is not None or killed:
                 self._tell(Stopped(name, time.monotonic() - began, killed))
 

@@ -1,0 +1,61 @@
+"""Spark steps: real spark-submit with S3A on the local S3."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+
+import pytest
+
+from .builders import step
+from .conftest import Cluster
+
+pytestmark = [pytest.mark.services, pytest.mark.slow]
+
+SCRIPT = """
+import os, sys
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.getOrCreate()
+rows = spark.read.text("s3://bucket/in/words.txt")
+rows.groupBy("value").count().coalesce(1).write.mode("overwrite").csv(sys.argv[1])
+print("environment:", open("environment/name").read(), spark.conf.get("spark.my"), os.environ.get("FROM_CLUSTER"))
+if len(sys.argv) > 2:
+    raise ValueError(sys.argv[2])
+"""
+
+
+@pytest.fixture
+def archive(cluster: Cluster) -> str:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        member = tarfile.TarInfo("name")
+        member.size = 5
+        tar.addfile(member, io.BytesIO(b"venv1"))
+    cluster.s3.put_object(Bucket="bucket", Key="env.tar.gz", Body=packed.getvalue())
+    cluster.put("in/words.txt", "a\nb\na\n")
+    return "s3://bucket/env.tar.gz#environment"
+
+
+def test_a_script_reads_and_writes_s3_with_its_archive_and_the_clusters_configuration(cluster: Cluster, archive: str) -> None:
+    export = {"Classification": "export", "Properties": {"FROM_CLUSTER": "spark-env"}}
+    defaults = {"Classification": "spark-defaults", "Properties": {"spark.my": "default"}}
+    env = {"Classification": "spark-env", "Properties": {}, "Configurations": [export]}
+    cluster.executor.prepare(type(cluster.spec)(**{**vars(cluster.spec), "configurations": [defaults, env]}))
+    uri = cluster.put("app/job.py", SCRIPT)
+    outcome = cluster.run(step("spark-submit", "--master", "yarn", "--archives", archive, uri, "s3://bucket/out/client"))
+    assert outcome.succeeded, cluster.log("s-1", "stderr")
+    assert "environment: venv1 default spark-env" in cluster.log("s-1", "stdout")
+    parts = cluster.s3.list_objects_v2(Bucket="bucket", Prefix="out/client/part-")["Contents"]
+    assert sorted(cluster.get(parts[0]["Key"]).decode().split()) == ["a,2", "b,1"]
+
+
+def test_in_cluster_mode_the_drivers_output_and_its_error_are_in_the_containers_logs(cluster: Cluster, archive: str) -> None:
+    uri = cluster.put("app/job.py", SCRIPT)
+    args = ("--deploy-mode", "cluster", "--conf", "spark.my=x", "--archives", archive, uri, "s3://bucket/out/cluster", "no carrier")
+    outcome = cluster.run(step("spark-submit", *args))
+    assert (outcome.exit_code, outcome.message) == (1, "ValueError: no carrier")
+    assert "/containers/application_" in str(outcome.log_file)
+    assert "environment: venv1 x" in gzip.decompress(cluster.get(str(outcome.log_file).removeprefix("s3://bucket/"))).decode()
+    assert "(state: FINISHED)" in cluster.log("s-1", "stderr")
+    assert cluster.s3.list_objects_v2(Bucket="bucket", Prefix="out/cluster/_SUCCESS")["KeyCount"] == 1
