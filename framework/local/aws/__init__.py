@@ -8,6 +8,7 @@ Started as `python -m framework.local.aws`. Its parts, from the outside in:
 - `s3_proxy`: S3 calls, streamed to the real S3 server;
 - `iam`: the guard in front of all services, which holds users and role sessions to their policies;
 - `glue`: the Glue Data Catalog on SQLite, with real Glue's rules for concurrent commits;
+- `emr`: the EMR API on SQLite, whose steps run on this machine;
 - `moto_backend`: everything else, answered by moto and saved after each change;
 - `json_service`, `answers`: what handlers share; `database`, `state`: what is on disk.
 """

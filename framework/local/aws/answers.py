@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 _REASONS = {200: "OK", 400: "Bad Request", 403: "Forbidden", 404: "Not Found", 413: "Content Too Large", 500: "Internal Server Error"}
 _REASONS |= {501: "Not Implemented", 503: "Service Unavailable"}
 
+# Key of the WSGI environment: a function that closes the connection without an answer.
+ABORT = "emrjobs.abort"
+
 JSON_1_1 = "application/x-amz-json-1.1"
 
 

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 from botocore.credentials import Credentials
 
 from framework.local.aws.answers import send_json
+from framework.local.aws.emr import EmrService, FaultPage
+from framework.local.aws.emr.contract import Executor
+from framework.local.aws.emr.lifecycle import Delays
 from framework.local.aws.glue import GlueService
 from framework.local.aws.iam import Guard
 from framework.local.aws.iam.directory import IamDirectory
@@ -31,6 +34,7 @@ _log = logging.getLogger(__name__)
 
 OWN_PAGES = "/_emrjobs/"
 HEALTH = "/_emrjobs/health"
+FAULTS = "/_emrjobs/faults"
 
 
 class Endpoint:
@@ -39,27 +43,39 @@ class Endpoint:
     Args:
         state: folder of the state; made when missing, readable by this user only (it holds secrets).
         s3: URL of the S3 server.
+        executor: runs EMR's steps; without one, EMR is refused. It is closed with the endpoint.
+        delays: how long EMR's provisioning takes.
     """
 
-    def __init__(self, state: Path, s3: str) -> None:
+    def __init__(self, state: Path, s3: str, executor: Executor | None = None, delays: Delays | None = None) -> None:
         state.mkdir(parents=True, exist_ok=True)
         state.chmod(0o700)
         self._store = StateStore(state)
         self._s3 = S3Proxy(s3)
         self._moto = MotoBackend(self._store)
         self._glue = GlueService(state / "glue.sqlite", otherwise=self._moto)
+        self._executor = executor
+        self._emr = EmrService(state / "emr.sqlite", executor, delays or Delays()) if executor else None
         # moto's EMR never runs a step and is born successful where it is serverless: refusing is honest, pretending is not.
         unavailable = JsonService({})
         self.handlers: dict[str, Handler] = {
             S3: self._s3,
             "glue": self._glue,
-            "elasticmapreduce": unavailable,
+            "elasticmapreduce": self._emr or unavailable,
             "emr-serverless": unavailable,
             "emr-containers": unavailable,
         }
         directory = IamDirectory(self._moto.backend)
         guarded = {name: Guard(handler, directory, _own_keys() if name == S3 else None) for name, handler in self.handlers.items()}
-        self.application = Router(guarded, default=Guard(self._moto, directory), pages={HEALTH: self._health}, reserved=OWN_PAGES)
+        pages: dict[str, Handler] = {HEALTH: self._health}
+        if self._emr:
+            pages[FAULTS] = FaultPage(self._emr)
+        self.application = Router(guarded, default=Guard(self._moto, directory), pages=pages, reserved=OWN_PAGES)
+
+    def start(self, url: str) -> None:
+        """Begin what needs the endpoint's own URL: EMR's clusters, whose steps call it."""
+        if self._emr:
+            self._emr.start(_runtime(url))
 
     def _health(self, call: Call, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         services = {
@@ -71,10 +87,23 @@ class Endpoint:
 
     def close(self) -> None:
         """Save what is not saved yet and close all files and connections."""
+        if self._emr and self._executor:
+            self._emr.close()
+            self._executor.close()
         self._moto.save_all()
         self._store.close()
         self._glue.close()
         self._s3.close()
+
+
+def _runtime(url: str) -> dict[str, str]:
+    """The environment in which EMR's steps call AWS: this endpoint, with its own keys."""
+    passed = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
+    return {
+        **{name: os.environ[name] for name in passed if name in os.environ},
+        "AWS_ENDPOINT_URL": url,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
 
 
 def _own_keys() -> Credentials | None:

@@ -60,7 +60,7 @@ class JsonService:
                 return self._otherwise(call, environ, start_response)
             return send_error(environ, start_response, unsupported(call))
         try:
-            answer = operation(_request(read_body(environ)), call)
+            answer = operation(parse_json(read_body(environ)), call)
         except ApiError as error:
             return send_error(environ, start_response, error)
         except Exception:
@@ -75,7 +75,12 @@ def unsupported(call: Call) -> ApiError:
     return ApiError("UnsupportedOperation", f"{name} of {call.service or 'this service'} is not supported by the local endpoint.")
 
 
-def _request(body: bytes) -> dict[str, Any]:
+def parse_json(body: bytes) -> dict[str, Any]:
+    """The JSON object in a request's body.
+
+    Raises:
+        ApiError: SerializationException.
+    """
     try:
         request = json.loads(body or b"{}")
     except ValueError as error:

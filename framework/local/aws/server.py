@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
+import socket
 import threading
 from pathlib import Path
 from types import FrameType
@@ -12,6 +14,7 @@ from typing import Any
 from cheroot import wsgi
 
 from framework.errors import ServiceUnavailable
+from framework.local.aws.answers import ABORT
 from framework.local.aws.app import HEALTH, Endpoint
 from framework.local.aws.s3_proxy import RAW_HEADERS
 
@@ -26,8 +29,13 @@ _IDLE = 75
 class _Gateway(wsgi.Gateway_10):
     def get_environ(self) -> dict[str, Any]:  # type: ignore[override]  # cheroot's stubs say None
         environ: dict[str, Any] = super().get_environ()  # type: ignore[no-untyped-call]
+        environ[ABORT] = self._abort
         environ[RAW_HEADERS] = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in self.req.inheaders.items()]
         return environ
+
+    def _abort(self) -> None:
+        with contextlib.suppress(OSError):
+            self.req.conn.socket.shutdown(socket.SHUT_RDWR)
 
 
 class _Server(wsgi.Server):
@@ -78,6 +86,7 @@ def _serve(host: str, port: int, endpoint: Endpoint) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
+    endpoint.start(f"http://{host}:{server.bind_addr[1]}")
     accepting = threading.Thread(target=server.serve, name="accept", daemon=True)
     accepting.start()
     _log.info("serving on http://%s:%d (health: %s)", host, server.bind_addr[1], HEALTH)

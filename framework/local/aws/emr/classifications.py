@@ -1,0 +1,47 @@
+"""Names of configuration classifications, and how those of a cluster and of an instance group merge.
+
+The names are those of the Release Guide's pages (releases 5.x to 7.x), "Configuration classifications".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from framework.local.aws.emr.operation import invalid
+
+_NAMES = frozenset(Path(__file__).with_suffix(".txt").read_text(encoding="utf-8").split())
+# One of each connector of the engine: the catalog's name, and what follows it.
+_CONNECTOR = re.compile(r"(trino|presto|prestosql)-connector-[a-z0-9_-]+")
+
+
+def check(configurations: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse a classification that no release has. Those inside another one (`export`) are not looked at.
+
+    Raises:
+        ApiError: ValidationException.
+    """
+    seen = set()
+    for configuration in configurations:
+        name = configuration.get("Classification")
+        if not name or not (name in _NAMES or _CONNECTOR.fullmatch(name)):
+            raise invalid(f"The requested configuration classification '{name}' is not supported.")  # own wording
+        if name in seen:
+            raise invalid(f"The configuration classification '{name}' is given more than once.")  # own wording
+        seen.add(name)
+
+
+def merged(outer: Iterable[Mapping[str, Any]], inner: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The cluster's configurations with those of an instance group over them, property by property."""
+    result: dict[str, dict[str, Any]] = {}
+    for configuration in [*outer, *inner]:
+        name = configuration.get("Classification", "")
+        before = result.get(name, {})
+        result[name] = {
+            "Classification": name,
+            "Properties": {**before.get("Properties", {}), **configuration.get("Properties", {})},
+            "Configurations": merged(before.get("Configurations", ()), configuration.get("Configurations", ())),
+        }
+    return list(result.values())

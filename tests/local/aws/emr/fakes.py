@@ -1,0 +1,71 @@
+"""An executor whose work ends when a test says so: the controller's own states are tested without a process."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from framework.local.aws.answers import ApiError
+from framework.local.aws.emr.contract import ClusterSpec, Outcome, Work
+
+
+@dataclass
+class FakeExecutor:
+    """`jar` of a work says what becomes of it: "ok" and "fail" end at once, "hold" runs until `finish` or `cancel`.
+
+    It outlives an endpoint, as the processes of the real one do.
+    """
+
+    prepared: list[ClusterSpec] = field(default_factory=list)
+    started: list[Work] = field(default_factory=list)
+    cancelled: list[tuple[str, bool]] = field(default_factory=list)
+    released: list[str] = field(default_factory=list)
+    refuse: str | None = None
+    deaf: bool = False
+    _outcomes: dict[tuple[str, str], Outcome | None] = field(default_factory=dict)
+    _listener: Callable[[str, str], None] = lambda cluster_id, work_id: None
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def prepare(self, cluster: ClusterSpec) -> None:
+        if self.refuse:
+            raise ApiError("ValidationException", self.refuse)
+        self.prepared.append(cluster)
+
+    def start(self, cluster: ClusterSpec, work: Work) -> None:
+        with self._lock:
+            if (cluster.id, work.id) in self._outcomes:
+                return
+            self.started.append(work)
+            self._outcomes[cluster.id, work.id] = None
+        if work.jar.endswith("ok"):
+            self.finish(cluster.id, work.id)
+        elif work.jar.endswith("fail"):
+            self.finish(cluster.id, work.id, 1)
+
+    def finish(self, cluster_id: str, work_id: str, exit_code: int = 0, *, cancelled: bool = False) -> None:
+        message = None if exit_code == 0 else "it broke"
+        log = None if exit_code == 0 else "s3://logs/stderr.gz"
+        reason = None if exit_code == 0 else "Unknown Error."
+        with self._lock:
+            self._outcomes[cluster_id, work_id] = Outcome(exit_code, reason, message, log, cancelled, ended=time.time())
+        self._listener(cluster_id, work_id)
+
+    def outcome(self, cluster_id: str, work_id: str) -> Outcome | None:
+        with self._lock:
+            return self._outcomes[cluster_id, work_id]
+
+    def cancel(self, cluster_id: str, work_id: str, *, force: bool = False) -> None:
+        self.cancelled.append((work_id, force))
+        if force or not self.deaf:
+            self.finish(cluster_id, work_id, -9 if force else -15, cancelled=True)
+
+    def release(self, cluster_id: str) -> None:
+        self.released.append(cluster_id)
+
+    def watch(self, on_end: Callable[[str, str], None]) -> None:
+        self._listener = on_end
+
+    def close(self) -> None:
+        self._listener = lambda cluster_id, work_id: None
