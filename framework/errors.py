@@ -71,6 +71,10 @@ class SuiteError(UserError):
     """A suite of checks in configs/checks/ is wrong."""
 
 
+class CaseError(UserError):
+    """A file of test cases is wrong, or does not fit its job."""
+
+
 class DatasetNotFound(UserError):
     """A table, path, bucket or connection that a job names is not there."""
 

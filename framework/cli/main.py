@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from framework.cli import common, config, data, jobs, local, runs
+from framework.cli import common, config, data, jobs, local, runs, testing
 from framework.errors import EmrjobsError, UserError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.command("jobs")(jobs.jobs)
 app.command("plan")(jobs.plan)
 app.command("run")(jobs.run)
+app.command("test")(testing.check_cases)
 app.command("query")(data.query)
 app.command("tables")(data.tables)
 app.command("show")(data.show)

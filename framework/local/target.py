@@ -59,6 +59,14 @@ def open_platform(loaded: Loaded, on_event: OnEvent) -> Iterator[Platform]:
         raise
 
 
+@contextlib.contextmanager
+def open_spark(loaded: Loaded, on_event: OnEvent, conf: Mapping[str, str]) -> Iterator[SparkSession]:
+    """A Spark session without the other services."""
+    with _SparkStarter(loaded, supervisor(loaded, on_event), on_event)(conf) as spark:
+        spark._jvm.SparkSession.setActiveSession(spark._jsparkSession)
+        yield spark
+
+
 @dataclass(frozen=True)
 class _SparkStarter:
     """Opens Spark sessions: in the warm JVM where the settings want one, else in a JVM of their own."""

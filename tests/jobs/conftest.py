@@ -10,12 +10,13 @@ import pytest
 
 from framework.engines.spark import session
 from framework.local import spark_jvm
+from framework.testing.run import conf
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     launch = spark_jvm.own_jvm(tmp_path_factory.mktemp("spark"), memory="1g", on_progress=lambda text, done=None, total=None: None)
-    with session.start({"spark.sql.shuffle.partitions": "1", "spark.sql.session.timeZone": "UTC"}, launch=launch) as started:
+    with session.start(conf(tmp_path_factory.mktemp("warehouse")), launch=launch) as started:
         yield started
 
 

@@ -63,7 +63,7 @@ class SparkEngine:
                 except Exception as exc:
                     raise failures.explain_read(exc, name, one, job.where, self.spark) from exc
             try:
-                staged = area.write(self._result(job, frames, params))
+                staged = area.write(compute(self.spark, job, frames, params))
             except EmrjobsError as exc:
                 exc.where = exc.where or job.where
                 raise
@@ -71,14 +71,20 @@ class SparkEngine:
                 raise failures.explain_run(exc, job, inputs, self.spark, self._aws, self._root) from exc
         return staged, metrics.rows_read(self.spark, inputs, since)
 
-    def _result(self, job: Job, frames: Mapping[str, DataFrame], params: Params) -> DataFrame:
-        if isinstance(job.body, Sql):
-            text = predicates.markers(job.body.text, where=job.file)
-            used = {name: params[name] for _, _, name in predicates.spans(job.body.text, where=job.file)}
-            return self.spark.sql(text, args=used)
-        taken = inspect.signature(job.body).parameters
-        result = job.body(**frames, **{name: value for name, value in params.items() if name in taken})
-        if not hasattr(result, "writeTo"):
-            raise JobFailed(f"job {job.name} must return a DataFrame, it returned {type(result).__name__}", where=job.where)
-        frame: DataFrame = result
-        return frame
+
+def compute(spark: SparkSession, job: Job, frames: Mapping[str, DataFrame], params: Params) -> DataFrame:
+    """The job's body over its inputs; lazy, as all of Spark.
+
+    Raises:
+        JobFailed: a function returned something else than a DataFrame.
+    """
+    if isinstance(job.body, Sql):
+        text = predicates.markers(job.body.text, where=job.file)
+        used = {name: params[name] for _, _, name in predicates.spans(job.body.text, where=job.file)}
+        return spark.sql(text, args=used)
+    taken = inspect.signature(job.body).parameters
+    result = job.body(**frames, **{name: value for name, value in params.items() if name in taken})
+    if not hasattr(result, "writeTo"):
+        raise JobFailed(f"job {job.name} must return a DataFrame, it returned {type(result).__name__}", where=job.where)
+    frame: DataFrame = result
+    return frame

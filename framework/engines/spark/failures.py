@@ -69,8 +69,14 @@ def explain_read(exc: Exception, name: str, read: ResolvedInput, where: str, spa
     return _in_files(root, {name: read}, where) or BadData(f"input {name} cannot be read: {root.sentence}", where=where)
 
 
-def explain_run(exc: Exception, job: Job, inputs: Mapping[str, ResolvedInput], spark: SparkSession, aws: Aws, root: Path) -> EmrjobsError:
-    """The job's own code, its SQL, or its data failed while it was computed."""
+def explain_run(
+    exc: Exception, job: Job, inputs: Mapping[str, ResolvedInput], spark: SparkSession, aws: Aws | None, root: Path
+) -> EmrjobsError:
+    """The job's own code, its SQL, or its data failed while it was computed.
+
+    Args:
+        aws: to find the line of a malformed record; None where no input is a file.
+    """
     if not _answers(spark):
         return _stopped(job.where)
     chain = causes(exc, spark._jvm)
@@ -207,7 +213,7 @@ def _indent(text: str) -> str:
     return "".join("\t" if character == "\t" else " " for character in text)
 
 
-def _malformed(inputs: Mapping[str, ResolvedInput], spark: SparkSession, aws: Aws, cause: Cause) -> BadData:
+def _malformed(inputs: Mapping[str, ResolvedInput], spark: SparkSession, aws: Aws | None, cause: Cause) -> BadData:
     """Find the first malformed record: Spark says that there is one, not where."""
     from pyspark.sql import functions as F
 
@@ -221,7 +227,7 @@ def _malformed(inputs: Mapping[str, ResolvedInput], spark: SparkSession, aws: Aw
         bad = rows.select("*", F.input_file_name().alias("_file")).where("_corrupt_record IS NOT NULL").head()
         if bad:
             try:
-                line = line_of(bad["_file"], bad["_corrupt_record"], aws)
+                line = line_of(bad["_file"], bad["_corrupt_record"], aws) if aws else None
             except EmrjobsError:
                 line = None
             return BadData(
