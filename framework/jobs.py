@@ -26,7 +26,8 @@ Params: TypeAlias = Mapping[str, ParamValue]
 
 PATH_FORMATS = ("parquet", "orc", "avro", "json", "csv")
 TABLE_FORMATS = ("iceberg", "parquet", "orc", "csv", "json")
-MODES = ("append", "overwrite", "overwrite_partitions")
+MODES = ("append", "overwrite", "overwrite_partitions", "merge")
+SCHEMA_CHANGES = ("fail", "add_columns", "widen")
 
 
 class EngineKind(enum.StrEnum):
@@ -117,8 +118,16 @@ class Table:
         partitioned_by: partition columns of an output, identity transforms.
         format: `iceberg`, or a Hive-layout format: `parquet`, `orc`, `csv`, `json`.
         mode: `append`; `overwrite` (the whole table); `overwrite_partitions` (those that the run wrote), the default of
-            a partitioned output. An unpartitioned output defaults to `overwrite`.
+            a partitioned output; `merge` (Iceberg: rows replace those with the same `keys`). An unpartitioned output
+            defaults to `overwrite`.
         comment: description kept in the catalog.
+        keys: columns that identify a row, for `merge`.
+        deletes: boolean column of the job's output, for `merge`: true deletes the row with these keys. The table has no such
+            column.
+        schema_changes: what may happen to the columns of an existing Iceberg table: `fail`; `add_columns`; `widen` (adds
+            columns, and makes int bigint, float double, a decimal longer).
+        sorted_by: columns by which the rows of each file are sorted.
+        target_file_mb: size of the files of a new Iceberg table.
     """
 
     name: str
@@ -127,6 +136,11 @@ class Table:
     format: str = "iceberg"
     mode: str | None = None
     comment: str | None = None
+    keys: Sequence[str] = ()
+    deletes: str | None = None
+    schema_changes: str = "fail"
+    sorted_by: Sequence[str] = ()
+    target_file_mb: int | None = None
 
     def __post_init__(self) -> None:
         if not is_table_name(self.name):
@@ -135,11 +149,25 @@ class Table:
             raise JobDefinitionError(f"Table({self.name!r}): unknown format {self.format!r}", fix=nearest(self.format, TABLE_FORMATS))
         if self.mode is not None and self.mode not in MODES:
             raise JobDefinitionError(f"Table({self.name!r}): unknown mode {self.mode!r}", fix=nearest(self.mode, MODES))
-        if isinstance(self.partitioned_by, str):
+        for attribute in ("partitioned_by", "keys", "sorted_by"):
+            columns = getattr(self, attribute)
+            if isinstance(columns, str):
+                raise JobDefinitionError(f"Table({self.name!r}): {attribute} must be a list of columns", fix=f"write [{columns!r}]")
+            object.__setattr__(self, attribute, tuple(columns))
+        if self.schema_changes not in SCHEMA_CHANGES:
             raise JobDefinitionError(
-                f"Table({self.name!r}): partitioned_by must be a list of columns", fix=f"write [{self.partitioned_by!r}]"
+                f"Table({self.name!r}): unknown schema_changes {self.schema_changes!r}", fix=nearest(self.schema_changes, SCHEMA_CHANGES)
             )
-        object.__setattr__(self, "partitioned_by", tuple(self.partitioned_by))
+        if self.format != "iceberg" and (self.schema_changes != "fail" or self.mode == "merge" or self.target_file_mb):
+            raise JobDefinitionError(
+                f"Table({self.name!r}): merge, schema_changes and target_file_mb need format iceberg, not {self.format}"
+            )
+        if (self.mode == "merge") != bool(self.keys):
+            raise JobDefinitionError(
+                f"Table({self.name!r}): mode merge and keys go together", fix="write mode='merge', keys=['column', ...]"
+            )
+        if self.deletes and self.mode != "merge":
+            raise JobDefinitionError(f"Table({self.name!r}): deletes needs mode merge")
         if self.mode == "overwrite_partitions" and not self.partitioned_by:
             raise JobDefinitionError(f"Table({self.name!r}): mode overwrite_partitions needs partitioned_by")
 

@@ -18,6 +18,8 @@ from framework.store import Store
 _log = logging.getLogger(__name__)
 
 RUNNING, SUCCEEDED, FAILED, INTERRUPTED = "running", "succeeded", "failed", "interrupted"
+ROLLED_BACK = "rolled_back"
+"""It had succeeded, and what it published was undone."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,14 @@ class InputRecord:
 
 @dataclass(frozen=True)
 class OutputRecord:
-    """What was published; versions are Iceberg snapshot ids or run folders."""
+    """What was published, and how its rows met those of the table; versions are Iceberg snapshot ids or run folders."""
 
     table: str
     rows: int
     partitions: tuple[str, ...] = ()
     version: str | None = None
     previous: str | None = None
+    mode: str | None = None
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def run_job(
                 run.checked(report)
             with run.phase("publish", f"publish to {job.output.name}"):
                 lease.confirm()
-                run.published(area.publish())
+                run.published(area.publish(), job.output.write_mode)
         except BaseException:
             _give_up(spark, area)
             raise
@@ -182,8 +182,8 @@ class _Run:
                 report=report,
             )
 
-    def published(self, done: Published) -> None:
-        self.record = replace(self.record, output=OutputRecord(done.table, done.rows, done.partitions, done.version, done.previous))
+    def published(self, done: Published, mode: str) -> None:
+        self.record = replace(self.record, output=OutputRecord(done.table, done.rows, done.partitions, done.version, done.previous, mode))
 
 
 @contextmanager

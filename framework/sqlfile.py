@@ -30,7 +30,21 @@ from framework.jobs import MODES, TABLE_FORMATS, EngineKind, Job, Param, Sql, Ta
 _HEADER = re.compile(r"\s*/\*(?P<yaml>.*?)\*/", re.DOTALL)
 _ENGINES = {"spark": EngineKind.SPARK_SQL}
 _TYPES: Mapping[str, type[Any]] = {"date": dt.date, "int": int, "str": str}
-_KEYS = ("name", "description", "engine", "output", "partitioned_by", "format", "mode", "comment", "params", "checks", "where")
+_TABLE_KEYS = ("keys", "deletes", "schema_changes", "sorted_by", "target_file_mb")
+_KEYS = (
+    "name",
+    "description",
+    "engine",
+    "output",
+    "partitioned_by",
+    "format",
+    "mode",
+    "comment",
+    "params",
+    "checks",
+    "where",
+    *_TABLE_KEYS,
+)
 _CACHE_VERSION = 3
 
 
@@ -95,7 +109,7 @@ def _declare(header: document.Document, stem: str, shown: str) -> dict[str, Any]
     for key in ("engine", "output"):
         if key not in data:
             raise JobDefinitionError(f"the header has no {key}", where=header.where() + ":1", fix=f"add `{key}: ...`")
-    for key in ("name", "description", "engine", "output", "format", "mode", "comment", "checks"):
+    for key in ("name", "description", "engine", "output", "format", "mode", "comment", "checks", "deletes", "schema_changes"):
         if key in data and not isinstance(data[key], str):
             raise JobDefinitionError(f"{key}: must be a text", where=header.where((key,)))
     if data["engine"] not in _ENGINES:
@@ -105,11 +119,24 @@ def _declare(header: document.Document, stem: str, shown: str) -> dict[str, Any]
     for key, known in (("format", TABLE_FORMATS), ("mode", MODES)):
         if key in data and data[key] not in known:
             raise JobDefinitionError(f"{key}: unknown {key} {data[key]!r}", where=header.where((key,)), fix=nearest(data[key], known))
-    columns = data.get("partitioned_by", [])
-    if not isinstance(columns, list) or not all(isinstance(column, str) for column in columns):
-        raise JobDefinitionError("partitioned_by: must be a list of columns", where=header.where(("partitioned_by",)))
+    for key in ("partitioned_by", "keys", "sorted_by"):
+        columns = data.get(key, [])
+        if not isinstance(columns, list) or not all(isinstance(column, str) for column in columns):
+            raise JobDefinitionError(f"{key}: must be a list of columns", where=header.where((key,)))
+    size = data.get("target_file_mb", 1)
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise JobDefinitionError("target_file_mb: must be a number of megabytes", where=header.where(("target_file_mb",)))
     try:
-        output = Table(data["output"], None, columns, data.get("format", "iceberg"), data.get("mode"), data.get("comment"))
+        further = {key: data[key] for key in _TABLE_KEYS if key in data}
+        output = Table(
+            data["output"],
+            None,
+            data.get("partitioned_by", []),
+            data.get("format", "iceberg"),
+            data.get("mode"),
+            data.get("comment"),
+            **further,
+        )
     except JobDefinitionError as exc:
         raise JobDefinitionError(f"output: {exc.message}", where=header.where(("output",)), fix=exc.fix) from exc
     return {

@@ -107,7 +107,7 @@ class TestDatasets:
         ("build", "message", "fix"),
         [
             (lambda: Table("a.b", format="parket"), "unknown format 'parket'", "did you mean 'parquet'?"),
-            (lambda: Table("a.b", mode="upsert"), "unknown mode 'upsert'", "known: append, overwrite, overwrite_partitions"),
+            (lambda: Table("a.b", mode="upsert"), "unknown mode 'upsert'", "known: append, merge, overwrite, overwrite_partitions"),
             (lambda: Table("a.b", partitioned_by="day"), "must be a list of columns", "write ['day']"),
             (lambda: Table("a.b", mode="overwrite_partitions"), "needs partitioned_by", None),
             (lambda: Path("s3://b/", format="jason"), "unknown format 'jason'", "did you mean 'json'?"),

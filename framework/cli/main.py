@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from framework.cli import common, config, data, jobs, local, runs, testing
+from framework.cli import common, config, data, jobs, local, runs, tables, testing
 from framework.errors import EmrjobsError, UserError
 
 app = typer.Typer(
@@ -29,6 +29,9 @@ app.command("tables")(data.tables)
 app.command("show")(data.show)
 app.add_typer(runs.app, name="runs")
 app.command("logs")(runs.logs)
+app.command("rollback")(tables.rollback)
+app.command("vacuum")(tables.vacuum)
+app.command("optimize")(tables.optimize)
 app.add_typer(config.app, name="config")
 app.add_typer(local.app, name="local")
 

@@ -6,8 +6,10 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+from urllib.parse import unquote
 
 from framework.catalog import Catalog
+from framework.errors import SchemaMismatch
 from framework.jobs import Table
 
 if TYPE_CHECKING:
@@ -46,6 +48,9 @@ class Published:
     previous: str | None
 
 
+RUNS = "_runs"
+"""Folder of a table below which each run has its own."""
+
 _STAGE_MARK = "__stage_"
 
 
@@ -57,6 +62,11 @@ def staging_name(table: str, run_id: str) -> str:
 def is_staging_name(table: str) -> bool:
     """True for a table that only a run in progress (or one that crashed) knows."""
     return _STAGE_MARK in table
+
+
+def partition_values(name: str) -> tuple[str, ...]:
+    """The values in `column=value/...`."""
+    return tuple(unquote(part.split("=", 1)[1]) for part in name.split("/"))
 
 
 class StagingArea(Protocol):
@@ -86,6 +96,7 @@ class StagingArea(Protocol):
 _LOADERS: Mapping[str, tuple[str, str]] = {
     "iceberg": ("framework.publish.iceberg", "IcebergArea"),
     "hive": ("framework.publish.hive", "HiveArea"),
+    "merge": ("framework.publish.merge", "MergeArea"),
 }
 
 
@@ -93,9 +104,20 @@ def open_area(spark: SparkSession, catalog: Catalog, output: Table, run_id: str)
     """The staging area of one run for its output.
 
     An existing table keeps the format that it has; the job's format says how a new one is created.
+
+    Raises:
+        SchemaMismatch: the mode is none that the table's format has.
     """
     existing = catalog.find(output.name)
     table_format = existing.format if existing else output.format
-    module, name = _LOADERS["iceberg" if table_format == "iceberg" else "hive"]
+    if output.write_mode == "merge":
+        if table_format != "iceberg":
+            raise SchemaMismatch(
+                f"table {output.name} is {table_format}; only Iceberg tables can be merged into", fix="use another table or mode"
+            )
+        kind = "merge"
+    else:
+        kind = "iceberg" if table_format == "iceberg" else "hive"
+    module, name = _LOADERS[kind]
     area: StagingArea = getattr(importlib.import_module(module), name)(spark, catalog, output, run_id, existing)
     return area

@@ -12,17 +12,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 from framework.catalog import Catalog, Partition, TableInfo, serde
 from framework.errors import SchemaMismatch
 from framework.jobs import Table
-from framework.publish import Published, Staged, schema
+from framework.publish import RUNS, Published, Staged, partition_values, schema
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-_RUN_FOLDER = re.compile(r"/_runs/[^/]+\Z")
+_RUN_FOLDER = re.compile(rf"/{RUNS}/[^/]+\Z")
 _NULL_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 
@@ -50,7 +49,10 @@ class HiveArea:
             frame = self._as_text(frame, info)
         aligned = schema.align(frame, info.name, info.all_columns)
         self._schema = aligned.schema
-        self._folder = f"{_root(info)}/_runs/{self._run_id}"
+        if self._output.sorted_by:
+            keys = [column.name for column in info.partition_keys]
+            aligned = aligned.sortWithinPartitions(*keys, *[column.lower() for column in self._output.sorted_by])
+        self._folder = f"{_root(info)}/{RUNS}/{self._run_id}"
         rows = self._save(aligned, self._folder)
         self._names = self._partition_names(self._folder)
         self._staged = Staged(rows, self._folder)
@@ -138,7 +140,7 @@ class HiveArea:
         assert self._info is not None
         assert folder is not None
         table = self._existing or self._catalog.create(self._info, self._output.comment)
-        partitions = [Partition(_values(name), f"{folder}/{name}") for name in names]
+        partitions = [Partition(partition_values(name), f"{folder}/{name}") for name in names]
         before = self._catalog.partitions(table) if self._output.write_mode == "overwrite" else []
         self._catalog.put_partitions(table, partitions)
         written = {partition.values for partition in partitions}
@@ -153,7 +155,7 @@ class HiveArea:
         folders: Mapping[str, str]
         if self._existing.partition_keys:
             present = {partition.values: partition.location for partition in self._catalog.partitions(self._existing)}
-            folders = {name: present[_values(name)] for name in self._names if _values(name) in present}
+            folders = {name: present[partition_values(name)] for name in self._names if partition_values(name) in present}
         else:
             folders = {"": self._existing.location}
         rows = self.read()
@@ -171,7 +173,7 @@ class HiveArea:
         keys = [column.name for column in self._info.partition_keys]
         own = StructType([field for field in self._schema.fields if field.name not in keys])
         rows = self._spark.read.schema(own).format(self._info.format).options(**self._info.options).load(location)
-        for column, value in zip(self._info.partition_keys, _values(name) if name else (), strict=False):
+        for column, value in zip(self._info.partition_keys, partition_values(name) if name else (), strict=False):
             rows = rows.withColumn(column.name, F.lit(None if value == _NULL_PARTITION else value).cast(column.type))
         return rows
 
@@ -197,10 +199,6 @@ class HiveArea:
 def _root(info: TableInfo) -> str:
     """The table's folder, whichever run's folder it points at now."""
     return _RUN_FOLDER.sub("", info.location)
-
-
-def _values(name: str) -> tuple[str, ...]:
-    return tuple(unquote(part.split("=", 1)[1]) for part in name.split("/"))
 
 
 def _reader_options(table_format: str) -> dict[str, str]:

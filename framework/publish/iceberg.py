@@ -108,7 +108,8 @@ class IcebergArea:
 
     def _write_existing(self, frame: DataFrame) -> Staged:
         table = self._table()
-        aligned = schema.align(frame, self._name, self._columns(table))
+        evolve(table, frame, self._output)
+        aligned = schema.align(frame, self._name, columns(self._spark, table))
         self._schema = aligned.schema
         self._prepare(table)
         self._spark.conf.set("spark.wap.id", self._wap_id)
@@ -150,7 +151,7 @@ class IcebergArea:
         try:
             table.manageSnapshots().cherrypick(snapshot.snapshotId()).commit()
         except Exception as exc:
-            name, message = _java_error(exc)
+            name, message = java_error(exc)
             if name.endswith("DuplicateWAPCommitException"):
                 _log.info("run %s is already published to %s", self._run_id, self._name)
             elif name.endswith(("ValidationException", "CommitFailedException", "CherrypickAncestorCommitException")):
@@ -183,9 +184,11 @@ class IcebergArea:
         location = f"{self._catalog.ensure_database(self._output.database)}/{self._output.table}"
         self._catalog.drop(self._stage_name)
         schema.check_partitioning(schema.columns_of(frame), self._output)
-        properties = {**_PROPERTIES, "location": location, **({"comment": self._output.comment} if self._output.comment else {})}
-        writer = frame.toDF(*[name.lower() for name in frame.columns]).writeTo(self._stage_name).using("iceberg")
-        for key, value in properties.items():
+        frame = frame.toDF(*[name.lower() for name in frame.columns])
+        # A table that keeps an order is made empty first: rows are sorted by the order that it has when they are written.
+        first_rows = self._spark.createDataFrame([], frame.schema) if self._output.sorted_by else frame
+        writer = first_rows.writeTo(self._stage_name).using("iceberg")
+        for key, value in {**properties(self._output), "location": location}.items():
             writer = writer.tableProperty(key, value)
         if self._output.partitioned_by:
             from pyspark.sql import functions as F
@@ -193,6 +196,10 @@ class IcebergArea:
             first, *others = [F.col(column.lower()) for column in self._output.partitioned_by]
             writer = writer.partitionedBy(first, *others)
         writer.create()
+        if self._output.sorted_by:
+            order = ", ".join(f"`{column.lower()}`" for column in self._output.sorted_by)
+            self._spark.sql(f"ALTER TABLE {self._stage_name} WRITE ORDERED BY {order}")
+            frame.writeTo(self._stage_name).append()
         table = self._table(self._stage_name)
         self._schema = self._spark.table(self._stage_name).schema
         return self._describe(table, table.currentSnapshot())
@@ -205,7 +212,7 @@ class IcebergArea:
             catalog = iceberg.spark.Spark3Util.loadIcebergCatalog(self._spark._jsparkSession, "spark_catalog")
             catalog.registerTable(iceberg.catalog.TableIdentifier.parse(self._name), metadata)
         except Exception as exc:
-            name, message = _java_error(exc)
+            name, message = java_error(exc)
             if "AlreadyExists" in name or "already exists" in message.lower():
                 raise PublishConflict(f"table {self._name} was created by another run meanwhile", fix="run the job again") from exc
             raise
@@ -224,15 +231,7 @@ class IcebergArea:
         return staging_name(self._name, self._run_id)
 
     def _table(self, name: str | None = None) -> Any:
-        jvm, session = self._spark._jvm, self._spark._jsparkSession
-        return jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(session, name or self._name)
-
-    def _columns(self, table: Any) -> list[Column]:
-        from pyspark.sql.types import StructType
-
-        # As one text: asking field by field takes two calls to the JVM for each.
-        text = self._spark._jvm.org.apache.iceberg.spark.SparkSchemaUtil.convert(table.schema()).json()
-        return [Column(field.name, field.dataType.simpleString()) for field in StructType.fromJson(json.loads(text)).fields]
+        return load(self._spark, name or self._name)
 
     def _describe(self, table: Any, snapshot: Any) -> Staged:
         """What a snapshot added. Its files are looked up meanwhile: that takes as long as the commit that publishes them."""
@@ -260,11 +259,63 @@ class IcebergArea:
         return self._listing.result() if self._listing else _Files([], "parquet", ())
 
 
+def load(spark: SparkSession, name: str) -> Any:
+    """An Iceberg table (org.apache.iceberg.Table) by its name."""
+    return spark._jvm.org.apache.iceberg.spark.Spark3Util.loadIcebergTable(spark._jsparkSession, name)
+
+
+def columns(spark: SparkSession, table: Any) -> list[Column]:
+    """A table's columns with Spark's types."""
+    from pyspark.sql.types import StructType
+
+    # As one text: asking field by field takes two calls to the JVM for each.
+    text = spark._jvm.org.apache.iceberg.spark.SparkSchemaUtil.convert(table.schema()).json()
+    return [Column(field.name, field.dataType.simpleString()) for field in StructType.fromJson(json.loads(text)).fields]
+
+
+def properties(output: Table) -> dict[str, str]:
+    """Table properties of a new table."""
+    made = dict(_PROPERTIES)
+    if output.target_file_mb:
+        made["write.target-file-size-bytes"] = str(output.target_file_mb * 2**20)
+    if output.comment:
+        made["comment"] = output.comment
+    return made
+
+
+def evolve(table: Any, frame: DataFrame, output: Table) -> None:
+    """Change the table's columns as far as the output's `schema_changes` allows; what remains is `align`'s to refuse.
+
+    Columns come before the rows: until the run is published, readers see a new column as null.
+    """
+    if output.schema_changes == "fail":
+        return
+    spark = frame.sparkSession
+    given, present = {column.name: column for column in schema.columns_of(frame)}, {column.name: column for column in columns(spark, table)}
+    if any(name not in given for name in present):
+        return  # refused anyway: nothing is changed for it
+    convert = spark._jvm.org.apache.iceberg.spark.SparkSchemaUtil.convert
+    update, changes = table.updateSchema(), []
+    types = spark._jvm.org.apache.spark.sql.types.DataType
+    for name, column in given.items():
+        kind = convert(types.fromDDL(column.type)) if name not in present or not schema.fits(column.type, present[name].type) else None
+        if name not in present:
+            update = update.addColumn(name, kind)
+            changes.append(f"added {name} {column.type}")
+        elif kind is not None and output.schema_changes == "widen" and schema.widens(present[name].type, column.type):
+            update = update.updateColumn(name, kind)
+            changes.append(f"widened {name} from {present[name].type} to {column.type}")
+    if changes:
+        update.commit()
+        table.refresh()
+        _log.info("table %s: %s", output.name, "; ".join(changes))
+
+
 def _snapshot_id(snapshot: Any) -> str | None:
     return None if snapshot is None else str(snapshot.snapshotId())
 
 
-def _java_error(exc: Exception) -> tuple[str, str]:
+def java_error(exc: Exception) -> tuple[str, str]:
     """Class name and message of the Java exception behind one of Python's."""
     java = getattr(exc, "java_exception", None)
     if java is not None:

@@ -69,6 +69,15 @@ def fits(source: str, target: str) -> bool:
     return False
 
 
+def widens(source: str, target: str) -> bool:
+    """True when an Iceberg column can become `target` without a rewrite (Iceberg, Schema Evolution: int to long, float to double,
+    decimal to more digits with the same scale)."""
+    if (source, target) in (("int", "bigint"), ("float", "double")):
+        return True
+    narrow, wide = _DECIMAL.fullmatch(source), _DECIMAL.fullmatch(target)
+    return bool(narrow and wide and int(narrow[2]) == int(wide[2]) and int(narrow[1]) < int(wide[1]))
+
+
 def align(frame: DataFrame, table: str, columns: Sequence[Column]) -> DataFrame:
     """The frame with the table's columns, in the table's order and types.
 

@@ -1,0 +1,147 @@
+"""Merge, changes of a table's columns, and the order of rows in files; on real S3 and Glue."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from framework.engines.spark import conf
+from framework.errors import BadData, SchemaMismatch
+from framework.jobs import Table
+from framework.platform import Platform
+from framework.publish import open_area
+
+pytestmark = [pytest.mark.services, pytest.mark.spark, pytest.mark.timeout(900)]
+
+SCHEMA = "id int, name string, gone boolean"
+
+
+@pytest.fixture(scope="module")
+def spark(platform: Platform) -> Iterator[Any]:
+    with platform.spark() as session:
+        conf.prepare(session, platform.aws)
+        yield session
+
+
+@pytest.fixture
+def table() -> str:
+    return f"conformance.m_{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture
+def publish(spark: Any, platform: Platform) -> Callable[..., Any]:
+    def one(output: Table, rows: list[tuple[Any, ...]], schema: str = SCHEMA) -> Any:
+        area = open_area(spark, platform.catalog, output, f"20240101T000000-test-{uuid.uuid4().hex[:6]}")
+        area.write(spark.createDataFrame(rows, schema))
+        return area.publish()
+
+    return one
+
+
+def rows_of(spark: Any, table: str) -> list[tuple[Any, ...]]:
+    return sorted(tuple(row) for row in spark.table(table).collect())
+
+
+def folders(platform: Platform, table: str) -> list[str]:
+    """What lies in the table's `_runs/`."""
+    info = platform.table(table)
+    bucket, _, key = info.location.removeprefix("s3://").partition("/")
+    listed = platform.aws.client("s3").list_objects_v2(Bucket=bucket, Prefix=f"{key}/_runs/")
+    return [item["Key"] for item in listed.get("Contents", [])]
+
+
+def test_rows_replace_add_and_delete_by_key_and_merging_them_again_changes_nothing(
+    table: str, spark: Any, publish: Any, platform: Platform
+) -> None:
+    output = Table(table, mode="merge", keys=["id"], deletes="gone")
+    publish(output, [(1, "a", False), (2, "b", None), (3, "c", True)])
+    assert rows_of(spark, table) == [(1, "a"), (2, "b")]
+    changes = [(1, "A", False), (2, "b", True), (4, "d", False), (5, "e", True)]
+    for _ in range(2):
+        done = publish(output, changes)
+        assert rows_of(spark, table) == [(1, "A"), (4, "d")]
+        assert (done.rows, done.table) == (4, table)
+    assert folders(platform, table) == []
+
+
+@pytest.mark.slow
+def test_a_partitioned_table_is_merged_across_its_partitions(table: str, spark: Any, publish: Any) -> None:
+    output = Table(table, partitioned_by=["day"], mode="merge", keys=["id"])
+    publish(output, [(1, "a", 1), (2, "b", 1)], "id int, name string, day int")
+    publish(output, [(1, "a", 2), (3, "c", 3)], "id int, name string, day int")
+    assert rows_of(spark, table) == [(1, "a", 2), (2, "b", 1), (3, "c", 3)]
+
+
+@pytest.mark.parametrize("rows", [[(1, "a", False), (1, "b", False)], [(None, "a", False)]])
+def test_keys_that_are_not_unique_or_null_are_refused_before_anything_changes(
+    rows: list[Any], table: str, spark: Any, publish: Any, platform: Platform
+) -> None:
+    output = Table(table, mode="merge", keys=["id"], deletes="gone")
+    publish(output, [(7, "a", False)])
+    with pytest.raises(BadData, match=r"keys \(id\) that are null or not unique"):
+        publish(output, rows)
+    assert rows_of(spark, table) == [(7, "a")]
+    assert folders(platform, table) == []
+
+
+def test_the_checks_see_the_rows_of_the_run_and_readers_the_old_ones_until_the_merge(
+    table: str, spark: Any, publish: Any, platform: Platform
+) -> None:
+    output = Table(table, mode="merge", keys=["id"], deletes="gone")
+    publish(output, [(1, "a", False)])
+    area = open_area(spark, platform.catalog, output, "20240101T000000-test-audit")
+    area.write(spark.createDataFrame([(1, "A", False)], SCHEMA))
+    assert [tuple(row) for row in area.read().collect()] == [(1, "A", False)]
+    assert rows_of(spark, table) == [(1, "a")]
+    publish(output, [(2, "b", False)])  # another run in between
+    area.publish()
+    assert rows_of(spark, table) == [(1, "A"), (2, "b")]
+
+
+def test_a_missing_key_column_is_named(table: str, publish: Any) -> None:
+    with pytest.raises(SchemaMismatch, match="has no column idd, by which") as caught:
+        publish(Table(table, mode="merge", keys=["idd"]), [(1, "a", False)])
+    assert caught.value.fix == "did you mean 'id'?"
+
+
+@pytest.mark.slow
+def test_only_iceberg_tables_can_be_merged_into(table: str, publish: Any) -> None:
+    publish(Table(table, format="parquet"), [(1, "a", False)])
+    with pytest.raises(SchemaMismatch, match="is parquet; only Iceberg tables can be merged into"):
+        publish(Table(table, mode="merge", keys=["id"]), [(1, "a", False)])
+
+
+def test_columns_are_added_and_widened_as_far_as_the_policy_allows(table: str, spark: Any, publish: Any) -> None:
+    publish(Table(table, mode="append"), [(1, 1.5)], "id int, price float")
+    with pytest.raises(SchemaMismatch, match="does not fit table") as caught:
+        publish(Table(table, mode="append"), [(2, 2.5, "x")], "id int, price float, note string")
+    assert "note: the job gives it (string), the table does not have it" in str(caught.value)
+    publish(Table(table, mode="append", schema_changes="add_columns"), [(2, 2.5, "x")], "id int, price float, note string")
+    assert rows_of(spark, table) == [(1, 1.5, None), (2, 2.5, "x")]
+    wide = [(2**40, 0.1, "y")]
+    with pytest.raises(SchemaMismatch, match="does not fit"):
+        publish(Table(table, mode="append", schema_changes="add_columns"), wide, "id bigint, price double, note string")
+    publish(Table(table, mode="append", schema_changes="widen"), wide, "id bigint, price double, note string")
+    assert rows_of(spark, table) == [(1, 1.5, None), (2, 2.5, "x"), (2**40, 0.1, "y")]
+    with pytest.raises(SchemaMismatch, match="id: the job gives string, the table has bigint"):
+        publish(Table(table, mode="append", schema_changes="widen"), [("a", 0.1, "y")], "id string, price double, note string")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("table_format", ["iceberg", "parquet"])
+def test_rows_of_a_file_are_in_the_declared_order(table_format: str, table: str, spark: Any, publish: Any, platform: Platform) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    publish(Table(table, format=table_format, sorted_by=["id"]), [(n * 7 % 10, "a", False) for n in range(10)])
+    s3 = platform.aws.client("s3")
+    bucket, _, key = platform.table(table).location.removeprefix("s3://").partition("/")
+    found = [item["Key"] for item in s3.list_objects_v2(Bucket=bucket, Prefix=key)["Contents"] if item["Key"].endswith(".parquet")]
+    assert found
+    for name in found:
+        body = s3.get_object(Bucket=bucket, Key=name)["Body"].read()
+        ids = pq.read_table(pa.BufferReader(body)).column("id").to_pylist()
+        assert ids == sorted(ids)
