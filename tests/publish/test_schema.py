@@ -9,8 +9,8 @@ from builders import table
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framework.publish import is_staging_name, staging_name
-from framework.publish.hive import _root, _values
+from framework.publish import is_staging_name, partition_values, staging_name
+from framework.publish.hive import _root
 from framework.publish.schema import fits
 
 TYPES = [
@@ -102,9 +102,9 @@ class TestHiveNames:
             assert _root(type(table())(name="db.t", format="parquet", location=location, columns=())) == "s3://b/t"
 
     def test_partition_folders_give_their_values_back(self) -> None:
-        assert _values("day=2013-01-15/carrier=UA") == ("2013-01-15", "UA")
-        assert _values("what=a%3Db%2Fc d") == ("a=b/c d",)
-        assert _values("a=b=c") == ("b=c",)
+        assert partition_values("day=2013-01-15/carrier=UA") == ("2013-01-15", "UA")
+        assert partition_values("what=a%3Db%2Fc d") == ("a=b/c d",)
+        assert partition_values("a=b=c") == ("b=c",)
 
 
 def test_a_staging_name_is_known_as_one() -> None:
