@@ -17,12 +17,15 @@ def main() -> int:
     parser.add_argument("--port", type=int, required=True, help="port to listen on; 0 takes a free one")
     parser.add_argument("--state", type=Path, required=True, metavar="DIR", help="folder of the state")
     parser.add_argument("--s3", required=True, metavar="URL", help="the S3 server that S3 calls are passed on to")
+    parser.add_argument(
+        "--emr-provisioning", type=float, default=1.0, metavar="SECONDS", help="how long an EMR cluster is STARTING (default: %(default)s)"
+    )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("framework").setLevel(options.log_level.upper())
     try:
-        serve(options.host, options.port, options.state, options.s3)
+        serve(options.host, options.port, options.state, options.s3, options.emr_provisioning)
     except EmrjobsError as error:
         logging.getLogger(__name__).error("%s", error)
         return error.exit_code

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from framework.local.aws.answers import ABORT, JSON_1_1, ApiError, send_error, send_json
 from framework.local.aws.database import Database
-from framework.local.aws.emr import account, clusters, instances, labels, scaling, shapes, steps
+from framework.local.aws.emr import account, clusters, instances, job_flows, labels, scaling, shapes, steps
 from framework.local.aws.emr.contract import Executor
 from framework.local.aws.emr.faults import CALLS, Faults, Kind, Rule
 from framework.local.aws.emr.faults import parse as parse_rule
@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 
 OPERATIONS: Mapping[str, EmrOperation] = {
     **clusters.OPERATIONS,
+    **job_flows.OPERATIONS,
     **steps.OPERATIONS,
     **instances.OPERATIONS,
     **scaling.OPERATIONS,
