@@ -15,7 +15,7 @@ _MESSAGE = 2000  # characters that are shown
 # EMR's short reasons, by what a log says. The first three are EMR's (API Reference, FailureDetails); their exact texts are not confirmed.
 _REASONS = (
     (re.compile(r"FileAlreadyExistsException|Output directory \S+ already exists"), "Output directory already exists."),
-    (re.compile(r"InvalidInputException|Input path does not exist|Path does not exist"), "Input path does not exist."),
+    (re.compile(r"InvalidInputException|Input path does not exist|Path does not exist|bad input path"), "Input path does not exist."),
     (
         re.compile(r"Failed to load class|ClassNotFoundException|Could not find or load main class"),
         "Main Class not found.",

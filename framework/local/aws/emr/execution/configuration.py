@@ -19,6 +19,8 @@ _FOLDERS = {"emrfs": "usr/share/aws/emr/emrfs/conf", "spark-hive": "etc/spark/co
 _FILES = {
     "capacity-scheduler": "etc/hadoop/conf/capacity-scheduler.xml",
     "hadoop-log4j": "etc/hadoop/conf/log4j.properties",
+    "hadoop-log4j2": "etc/hadoop/conf/log4j2.properties",
+    "hadoop-syslog": "etc/hadoop/conf/log4j2-syslog.properties",
     "hadoop-metrics2": "etc/hadoop/conf/hadoop-metrics2.properties",
     "hive-exec-log4j2": "etc/hive/conf/hive-exec-log4j2.properties",
     "hive-log4j2": "etc/hive/conf/hive-log4j2.properties",

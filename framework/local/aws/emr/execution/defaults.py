@@ -9,6 +9,9 @@ from framework.local.aws.emr.contract import ClusterSpec
 from framework.local.aws.emr.execution.configuration import Properties
 from framework.local.aws.emr.execution.node import Node
 
+DEFAULT_FS = "EMRJOBS_DEFAULT_FS"
+"""Environment variable: replaces the default file system for one command."""
+
 GLUE_FACTORY = "com.amazonaws.glue.catalog.metastore.AWSGlueDataCatalogHiveClientFactory"
 _FACTORY_KEY = "hive.metastore.client.factory.class"
 _S3A = "org.apache.hadoop.fs.s3a.S3AFileSystem"
@@ -26,7 +29,12 @@ def defaults(node: Node, cluster: ClusterSpec, wanted: Mapping[str, Properties])
         "hdfs-site": {},
         "spark-defaults": _spark(node, cluster, wanted),
         "spark-hive-site": _hive(node),
+        "hive-site": _hive(node),
+        # Pig's local mode reads no core-site.xml.
+        "pig-properties": {key: value for key, value in _core(node, cluster).items() if key != "fs.defaultFS"},
         "spark-log4j2": _LOG4J2,
+        "hadoop-log4j2": _HADOOP_LOG4J2,
+        "hadoop-syslog": _HADOOP_SYSLOG,
     }
 
 
@@ -39,11 +47,12 @@ def _core(node: Node, cluster: ClusterSpec) -> dict[str, str]:
     authority = node.cluster.lower()
     conf = {
         # hdfs:// is a folder of the cluster, shown under its own scheme (ViewFileSystemOverloadScheme of Hadoop).
-        "fs.defaultFS": f"hdfs://{authority}",
+        "fs.defaultFS": f"${{env.{DEFAULT_FS}:-hdfs://{authority}}}",
         "fs.hdfs.impl": "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme",
         "fs.viewfs.overload.scheme.target.hdfs.impl": "org.apache.hadoop.fs.LocalFileSystem",
         "fs.viewfs.overload.scheme.target.file.impl": "org.apache.hadoop.fs.LocalFileSystem",
         f"fs.viewfs.mounttable.{authority}.linkFallback": node.hdfs.as_uri(),
+        "fs.viewfs.mounttable.default.linkFallback": node.hdfs.as_uri(),
         "fs.AbstractFileSystem.hdfs.impl": "org.apache.hadoop.fs.viewfs.ViewFs",
         "fs.s3.impl": _S3A,
         "fs.s3n.impl": _S3A,
@@ -110,4 +119,17 @@ _LOG4J2 = {
     "logger.nativeCodeLoader.level": "error",
     "logger.bindings.name": "org.apache.hadoop.metrics2.impl.MetricsConfig",
     "logger.bindings.level": "error",
+}
+
+_HADOOP_LOG4J2 = {**_LOG4J2, "rootLogger.level": "warn"}
+
+# MapReduce's own lines, which on EMR are in the step's syslog.
+_HADOOP_SYSLOG = {
+    "rootLogger.level": "info",
+    "rootLogger.appenderRef.file.ref": "syslog",
+    "appender.syslog.type": "File",
+    "appender.syslog.name": "syslog",
+    "appender.syslog.fileName": "${env:EMRJOBS_SYSLOG}",
+    "appender.syslog.layout.type": "PatternLayout",
+    "appender.syslog.layout.pattern": "%d{ISO8601} %p %c (%t): %m%n%ex",
 }

@@ -20,6 +20,9 @@ from framework.local.aws.emr.contract import ClusterSpec
 from framework.local.aws.emr.execution import configuration
 from framework.local.aws.emr.execution.workspace import ClusterFolder, read_json, write_json
 
+PROJECT = "EMRJOBS_PROJECT"
+"""Environment variable: the project whose local services a cluster's commands may use."""
+
 # Paths of an EMR node that exist in the folder; anything else is the machine's own.
 _OWN_PATHS = ("/usr/lib/", "/usr/bin/", "/usr/share/aws/", "/etc/", "/home/hadoop", "/mnt/", "/var/lib/aws/", "/opt/")
 
@@ -221,6 +224,8 @@ def environment(node: Node, cluster: ClusterSpec, *, mark: str | None) -> dict[s
         "AWS_EC2_METADATA_DISABLED": "true",
         **tools(node),
     }
+    if (Path.cwd() / ".local/state").is_dir():  # the supervisor starts the endpoint in the project
+        own[PROJECT] = str(Path.cwd())
     marked = {} if mark is None else {"EMRJOBS_SERVICE": mark}
     return {"LANG": "C.UTF-8", **passed, **own, **cluster.runtime, **marked}
 

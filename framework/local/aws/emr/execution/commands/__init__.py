@@ -25,5 +25,18 @@ COMMANDS = {
     "spark-sql": Command("spark", "spark", "sql"),
     "spark-shell": Command("spark", "spark", "interactive"),
     "pyspark": Command("spark", "spark", "interactive"),
+    "hadoop": Command("hadoop", "hadoop", "hadoop"),
+    "hdfs": Command("hadoop", "hadoop", "hdfs"),
+    "mapred": Command("hadoop", "hadoop", "hadoop"),
+    "yarn": Command("hadoop", "hadoop", "yarn"),
+    "hadoop-streaming": Command("hadoop", "hadoop", "streaming"),
+    "s3-dist-cp": Command("hadoop", "s3_dist_cp", "run"),
+    "state-pusher-script": Command("hadoop", "small", "state_pusher"),
+    "hive": Command("hive", "hive", "hive"),
+    "hive-script": Command("hive", "hive", "script"),
+    "pig": Command("pig", "pig", "pig"),
+    "pig-script": Command("pig", "pig", "script"),
+    "trino-cli": Command("trino", "trino", "cli"),
+    "trino": Command("trino", "trino", "cli"),
 }
 """One line per command: the name on the PATH -> what runs it."""
