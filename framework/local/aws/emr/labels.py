@@ -27,9 +27,16 @@ def known_releases(region: str) -> list[str]:
     return [*[label for label in reversed(releases.labels()) if label not in listed], *listed]
 
 
+# Part of every release of the 7.x line; `framework/releases` has the versions only of what its pages showed.
+_IN_7 = ("Hue", "JupyterEnterpriseGateway", "JupyterHub", "Oozie", "Phoenix", "Pig", "TensorFlow", "Zeppelin", "ZooKeeper")
+
+
 def applications(label: str) -> dict[str, str | None] | None:
-    """Application -> version of a release; None where no page of the release was read."""
-    return dict(releases.load(label).applications) if label in releases.labels() else None
+    """Application -> version of a release (None: not seen); None where no page of the release was read."""
+    if label not in releases.labels():
+        return None
+    always = dict.fromkeys(_IN_7) if label.startswith("emr-7.") else {}
+    return {**always, **releases.load(label).applications}
 
 
 def instance_types(label: str) -> list[str]:
