@@ -20,7 +20,7 @@ from framework.leases import Leases
 from framework.ledger import Ledger
 from framework.predicates import render
 from framework.publish import StagingArea, is_staging_name, open_area
-from framework.sources import jdbc, paths
+from framework.sources import jdbc, paths, trino_catalogs
 from framework.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -29,12 +29,17 @@ if TYPE_CHECKING:
 StartSpark: TypeAlias = Callable[[Mapping[str, str]], "AbstractContextManager[SparkSession]"]
 
 
+EMR_TRINO = "http://localhost:8889"
+"""Trino's coordinator on an EMR cluster's primary node (EMR Management Guide, ports of web interfaces)."""
+
+
 class Platform:
     """One environment, ready to run jobs.
 
     Args:
         loaded: its settings.
         start_spark: opens a session with the given properties and closes it.
+        start_trino: starts a Trino server with the given catalogs and says where it listens; None where one is there already.
         local: values of a local service by its name; None where there are no local services.
         engine_log: what the engine wrote to its log since the last session was opened.
     """
@@ -44,6 +49,7 @@ class Platform:
         loaded: Loaded,
         start_spark: StartSpark,
         *,
+        start_trino: Callable[[trino_catalogs.Catalogs], str] | None = None,
         local: Callable[[str], Mapping[str, str]] | None = None,
         engine_log: Callable[[], str] = str,
     ) -> None:
@@ -53,6 +59,7 @@ class Platform:
         self.resolver = Resolver(secrets_client=self._client, local=local, root=loaded.root, origin=loaded.origin)
         self.aws = Aws(loaded.settings.aws, self.resolver)
         self._start_spark = start_spark
+        self._start_trino = start_trino
         self.engine_log = engine_log
 
     def _client(self, service: str) -> Any:
@@ -77,6 +84,18 @@ class Platform:
     def spark(self) -> AbstractContextManager[SparkSession]:
         """A Spark session of this environment; leaving the context stops it."""
         return self._start_spark(conf.derive(self.settings, self.aws, project=str(self.root)))
+
+    def trino_url(self) -> str:
+        """Where Trino's coordinator listens; a server of this machine is started when it does not run yet.
+
+        Raises:
+            ConfigError: a connection cannot be a catalog.
+            SecretUnresolved: a connection's password cannot be found.
+            ServiceUnavailable: the server did not start.
+        """
+        if self.settings.trino.url or self._start_trino is None:
+            return self.resolver.text(self.settings.trino.url or EMR_TRINO, key="trino.url")
+        return self._start_trino(trino_catalogs.render(self.settings, lambda text, key: self.resolver.text(text, key=key)))
 
     def area(self, spark: SparkSession, job: Job, run_id: str) -> StagingArea:
         """Where a run's rows are staged."""

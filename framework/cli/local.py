@@ -9,7 +9,7 @@ import typer
 
 from framework.cli import common
 
-app = typer.Typer(help="The servers of the embedded target: S3, AWS endpoint, PostgreSQL, Spark.", no_args_is_help=True)
+app = typer.Typer(help="The servers of the embedded target: S3, AWS endpoint, PostgreSQL, Spark, Trino.", no_args_is_help=True)
 
 NamesArgument = Annotated[list[str] | None, typer.Argument(help="Services; all without it.", metavar="[SERVICE]...")]
 
@@ -22,9 +22,9 @@ def up(names: NamesArgument = None, env: common.EnvOption = common.DEFAULT_ENV, 
     loaded = common.settings(env, set_)
     with Display() as display:
         if names:
-            from framework.local.target import supervisor
+            from framework.local import target
 
-            supervisor(loaded, display.local).up(names)
+            target.up(loaded, names, display.local)
         else:
             from framework.cli import opening
 

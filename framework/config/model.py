@@ -110,6 +110,20 @@ class Spark(Section):
     conf: dict[str, str] = {}
 
 
+class Trino(Section):
+    """Trino.
+
+    Attributes:
+        heap: heap of the server on this machine, as Java writes it (2g).
+        url: the coordinator of a server that is there already; unset in the embedded target, which starts its own.
+        user: whom queries run as.
+    """
+
+    heap: Annotated[str, Field(pattern=r"^\d+[kmg]$")] = "2g"
+    url: str | None = None
+    user: str = "emrjobs"
+
+
 class Local(Section):
     """The services of the embedded target.
 
@@ -187,5 +201,6 @@ class Settings(Section):
     aws: Aws = Aws()
     connections: dict[str, Connection] = {}
     spark: Spark = Spark()
+    trino: Trino = Trino()
     local: Local = Local()
     emr: Emr = Emr()

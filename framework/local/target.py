@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import importlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from framework.local.service import Endpoint
 from framework.local.supervisor import Supervisor
 from framework.platform import Platform
 from framework.sources.paths import normalise, split_s3
+from framework.sources.trino_catalogs import Catalogs
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -49,8 +50,13 @@ def open_platform(loaded: Loaded, on_event: OnEvent) -> Iterator[Platform]:
             endpoints.update(services.up([service]))
         return endpoints[service].values
 
+    def start_trino(catalogs: Catalogs) -> str:
+        # Its catalogs are known only when what they lead to runs, so it is not among the services that are started above.
+        settings = {"heap": loaded.settings.trino.heap, "catalogs": catalogs.files(), "environment": catalogs.environment}
+        return Supervisor(loaded.root, {"trino": settings}, on_event).up(["trino"])["trino"]["url"]
+
     starter = _SparkStarter(loaded, services, on_event)
-    platform = Platform(loaded, starter, local=values, engine_log=starter.log)
+    platform = Platform(loaded, starter, start_trino=start_trino, local=values, engine_log=starter.log)
     try:
         _set_up(platform, endpoints, on_event)
         yield platform
@@ -65,6 +71,21 @@ def open_spark(loaded: Loaded, on_event: OnEvent, conf: Mapping[str, str]) -> It
     with _SparkStarter(loaded, supervisor(loaded, on_event), on_event)(conf) as spark:
         spark._jvm.SparkSession.setActiveSession(spark._jsparkSession)
         yield spark
+
+
+def up(loaded: Loaded, names: Sequence[str], on_event: OnEvent) -> None:
+    """Start the named services; Trino with the environment's catalogs.
+
+    Raises:
+        ConfigError: an unknown name.
+        ServiceUnavailable: one did not start.
+    """
+    if "trino" not in names:
+        supervisor(loaded, on_event).up(names)
+        return
+    supervisor(loaded, on_event).up([name for name in names if name != "trino"])
+    with open_platform(loaded, on_event) as platform:
+        platform.trino_url()
 
 
 @dataclass(frozen=True)
