@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -21,7 +22,7 @@ from framework.local.aws.emr.operation import (
     invalid_request,
     must_be_active,
 )
-from framework.local.aws.emr.store import Cluster, Collection
+from framework.local.aws.emr.store import Cluster, Collection, Document
 
 _ACTIVE_INSTANCES = 2000
 
@@ -196,28 +197,26 @@ def interrupt_spot(database: Database, controller: Mover, rule: Rule) -> None:
         ApiError: ValidationException, when no such instance runs.
     """
     with database.write() as connection:
-        for cluster_id in reversed(store.clusters_in(connection, lifecycle.READY)):
-            cluster = store.cluster(connection, cluster_id)
-            assert cluster is not None
-            if not any(fnmatchcase(name, rule.cluster) for name in (cluster.id, cluster.document["Name"])):
-                continue
-            for collection in store.collections(connection, cluster.id):
-                running = [
-                    item
-                    for item in store.instances(connection, cluster.id, collection.id)
-                    if collection.role == rule.role and item["Market"] == "SPOT" and item["Status"]["State"] == "RUNNING"
-                ]
-                if running:
-                    # The code is AWS's; the message could not be confirmed.
-                    nodes.end(connection, running[-1:], store.now(), "INSTANCE_FAILURE", "Spot Instance was interrupted by Amazon EC2.")
-                    _resize(controller.delays, connection, cluster, collection)
-                    break
-            else:
-                continue
-            break
-        else:
+        found = next(_spot_instances(connection, rule), None)
+        if found is None:
             raise invalid(f"No {rule.role} Spot instance runs on a cluster {rule.cluster}.")
-    controller.poke(cluster_id)
+        cluster, collection, instance = found
+        # The code is AWS's; the message could not be confirmed.
+        nodes.end(connection, [instance], store.now(), "INSTANCE_FAILURE", "Spot Instance was interrupted by Amazon EC2.")
+        _resize(controller.delays, connection, cluster, collection)
+    controller.poke(cluster.id)
+
+
+def _spot_instances(connection: sqlite3.Connection, rule: Rule) -> Iterator[tuple[Cluster, Collection, Document]]:
+    """Running Spot instances that a rule is about, newest cluster and newest instance first."""
+    for cluster_id in reversed(store.clusters_in(connection, lifecycle.READY)):
+        cluster = store.cluster(connection, cluster_id)
+        if cluster is None or not any(fnmatchcase(name, rule.cluster) for name in (cluster.id, cluster.document["Name"])):
+            continue
+        for collection in store.collections(connection, cluster.id):
+            for item in reversed(store.instances(connection, cluster.id, collection.id)):
+                if collection.role == rule.role and item["Market"] == "SPOT" and item["Status"]["State"] == "RUNNING":
+                    yield cluster, collection, item
 
 
 OPERATIONS: dict[str, EmrOperation] = {
