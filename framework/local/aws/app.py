@@ -18,6 +18,8 @@ from framework.local.aws.answers import send_json
 from framework.local.aws.emr import EmrService, FaultPage
 from framework.local.aws.emr.contract import Executor
 from framework.local.aws.emr.lifecycle import Delays
+from framework.local.aws.emr_serverless import ServerlessService
+from framework.local.aws.emr_serverless.operations import PAGE_PATH
 from framework.local.aws.glue import GlueService
 from framework.local.aws.iam import Guard
 from framework.local.aws.iam.directory import IamDirectory
@@ -56,13 +58,14 @@ class Endpoint:
         self._glue = GlueService(state / "glue.sqlite", otherwise=self._moto)
         self._executor = executor
         self._emr = EmrService(state / "emr.sqlite", executor, delays or Delays()) if executor else None
+        self._serverless = ServerlessService(state / "emr-serverless.sqlite", executor) if executor else None
         # moto's EMR never runs a step and is born successful where it is serverless: refusing is honest, pretending is not.
         unavailable = JsonService({})
         self.handlers: dict[str, Handler] = {
             S3: self._s3,
             "glue": self._glue,
             "elasticmapreduce": self._emr or unavailable,
-            "emr-serverless": unavailable,
+            "emr-serverless": self._serverless or unavailable,
             "emr-containers": unavailable,
         }
         directory = IamDirectory(self._moto.backend)
@@ -70,12 +73,16 @@ class Endpoint:
         pages: dict[str, Handler] = {HEALTH: self._health}
         if self._emr:
             pages[FAULTS] = FaultPage(self._emr)
+        if self._serverless:
+            pages[PAGE_PATH] = self._serverless.page
         self.application = Router(guarded, default=Guard(self._moto, directory), pages=pages, reserved=OWN_PAGES)
 
     def start(self, url: str) -> None:
         """Begin what needs the endpoint's own URL: EMR's clusters, whose steps call it."""
         if self._emr:
             self._emr.start(_runtime(url))
+        if self._serverless:
+            self._serverless.start(_runtime(url))
 
     def _health(self, call: Call, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         services = {
@@ -89,6 +96,8 @@ class Endpoint:
         """Save what is not saved yet and close all files and connections."""
         if self._emr and self._executor:
             self._emr.close()
+            if self._serverless:
+                self._serverless.close()
             self._executor.close()
         self._moto.save_all()
         self._store.close()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from framework.local.aws.emr.contract import WorkKind
 from framework.local.aws.emr.execution.workspace import LOG_NAMES, Order, WorkFolder
 from framework.sources.paths import split_s3
 
@@ -118,7 +119,8 @@ class LogPusher:
                 sent.not_before = time.monotonic() + size / _BYTES_PER_SECOND
 
     def _files(self) -> Iterator[tuple[Path, str]]:
-        for name in LOG_NAMES:
+        # EMR Serverless shows nothing of what starts a driver.
+        for name in ("stdout", "stderr") if self._order.work.kind is WorkKind.JOB_RUN else LOG_NAMES:
             path, uri = self._folder.log(name), log_uri(self._order, name)
             if uri is not None and path.exists():
                 yield path, uri

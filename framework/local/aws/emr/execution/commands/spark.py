@@ -115,7 +115,8 @@ def prepare(submission: Submission, node: Node, defaults: dict[str, str]) -> Pre
         if name in _PATHS and value:
             value = ",".join(node.path(part) for part in value.split(","))  # noqa: PLW2901
         options.append((name, value))
-    prefix = "spark.yarn.appMasterEnv." if cluster_mode else "spark.executorEnv."
+    # The first is YARN's, the second that of EMR Serverless; a driver in client mode has the environment of its step.
+    prefixes = ("spark.yarn.appMasterEnv.",) if cluster_mode else ("spark.emr-serverless.driverEnv.", "spark.executorEnv.")
     pairs = [value.partition("=") for name, value in submission.options if name == "--conf" and value]
     pairs = [*((key, "=", value) for key, value in defaults.items()), *pairs]
     return Prepared(
@@ -127,8 +128,16 @@ def prepare(submission: Submission, node: Node, defaults: dict[str, str]) -> Pre
         archives=archives,
         files=files,
         cluster_mode=cluster_mode,
-        driver_env={key.strip().removeprefix(prefix): value for key, _, value in pairs if key.strip().startswith(prefix)},
+        driver_env=_with_prefix(pairs, prefixes),
     )
+
+
+def _with_prefix(pairs: Sequence[tuple[str, str, str]], prefixes: Sequence[str]) -> dict[str, str]:
+    """Properties that begin so, without that; the first prefix wins."""
+    found: dict[str, str] = {}
+    for prefix in reversed(prefixes):
+        found |= {key.strip().removeprefix(prefix): value for key, _, value in pairs if key.strip().startswith(prefix)}
+    return found
 
 
 # Localised by hand, as one process has no YARN to do it; given to Spark as well they would be unpacked twice.

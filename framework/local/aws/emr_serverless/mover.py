@@ -1,0 +1,183 @@
+"""Moves applications and job runs from state to state: one thread, woken by calls and by the ends of job runs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+
+from framework.local.aws.answers import ApiError
+from framework.local.aws.database import Database
+from framework.local.aws.emr.contract import Executor, Outcome
+from framework.local.aws.emr_serverless import launches, store
+from framework.local.aws.emr_serverless.store import Application, JobRun
+
+_log = logging.getLogger(__name__)
+
+_DEFAULT_IDLE_MINUTES = 15
+_BETWEEN = {"CREATING": "CREATED", "STARTING": "STARTED", "STOPPING": "STOPPED"}
+
+
+class Mover:
+    """The lifecycle of everything that EMR Serverless keeps."""
+
+    def __init__(self, database: Database, executor: Executor) -> None:
+        self._database, self._executor = database, executor
+        self._runtime: Mapping[str, str] = {}
+        self._wake = threading.Event()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="emr-serverless", daemon=True)
+        executor.watch(lambda cluster_id, work_id: self.poke())
+
+    def start(self, runtime: Mapping[str, str]) -> None:
+        """Begin; `runtime`: environment variables of every process, never logged."""
+        self._runtime = runtime
+        self._wake.set()
+        self._thread.start()
+
+    def poke(self) -> None:
+        """Look at once."""
+        self._wake.set()
+
+    def close(self) -> None:
+        self._closed = True
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5)
+
+    def _run(self) -> None:
+        wait: float | None = None
+        while True:
+            self._wake.wait(wait)
+            self._wake.clear()
+            if self._closed:
+                return
+            try:
+                wait = self._pass()
+            except Exception:  # the next pass may do better; without one everything would stand still
+                _log.exception("a pass over the applications failed; trying again")
+                wait = 5.0
+
+    def _pass(self) -> float | None:
+        """Move everything one step on; returns after how many seconds to look again."""
+        with self._database.read() as connection:
+            runs = store.active_runs(connection)
+            known = store.applications(connection)
+        by_application: dict[str, list[JobRun]] = {}
+        for run in runs:
+            by_application.setdefault(run.application, []).append(run)
+        waits = [self._application(application, by_application.get(application.id, [])) for application in known]
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def _application(self, application: Application, runs: list[JobRun]) -> float | None:
+        if application.state == "CREATING":
+            try:
+                self._executor.prepare(launches.cluster(application, self._runtime))
+            except ApiError as exc:
+                self._enter(application, "TERMINATED", exc.message)
+                return None
+        if application.state in _BETWEEN:
+            self._enter(application, _BETWEEN[application.state])
+        if application.state in ("CREATED", "STOPPED") and runs:
+            self._enter(application, "STARTING", "Auto-starting application")
+            self._enter(application, "STARTED")
+        if application.state != "STARTED":
+            return None
+        limit = application.document.get("schedulerConfiguration", {}).get("maxConcurrentRuns")
+        running = sum(run.state not in ("SUBMITTED", "QUEUED") for run in runs)
+        for run in runs:
+            if run.state in ("SUBMITTED", "QUEUED"):
+                if limit is not None and running >= limit:
+                    self._move(run, "QUEUED")
+                    continue
+                running += 1
+            self._follow(application, run)
+        return self._idle(application, runs)
+
+    def _idle(self, application: Application, runs: list[JobRun]) -> float | None:
+        """Stop an application that had nothing to do for as long as its configuration says."""
+        stop = application.document.get("autoStopConfiguration", {})
+        if not stop.get("enabled", True) or any(run.state not in store.ENDED for run in runs):
+            return None
+        with self._database.read() as connection:
+            ended = max((run.document["updatedAt"] for run in store.job_runs(connection, application.id)), default=0.0)
+        due = max(application.document["updatedAt"], ended) + stop.get("idleTimeoutMinutes", _DEFAULT_IDLE_MINUTES) * 60
+        if due > time.time():
+            return float(due - time.time())
+        self._enter(application, "STOPPING", "Auto-stopping idle application")
+        self._enter(application, "STOPPED", "Application was automatically stopped after being idle")
+        return None
+
+    def _follow(self, application: Application, run: JobRun) -> None:
+        """Start a run, or see how it goes."""
+        work = launches.work(run)
+        if run.work.get("cancelled"):
+            try:
+                outcome = self._executor.outcome(application.id, work.id)
+            except KeyError:  # it never began
+                outcome = Outcome(None, cancelled=True, ended=time.time())
+            if outcome is None:
+                self._executor.cancel(application.id, work.id)
+            else:
+                self._end(run, "CANCELLED", "Job run was cancelled", outcome)
+            return
+        try:
+            outcome = self._executor.outcome(application.id, work.id)
+        except KeyError:
+            # Nothing is waited for on this machine: the states between are passed at once.
+            for state in ("PENDING", "SCHEDULED", "RUNNING"):
+                self._move(run, state)
+            target = replace(launches.cluster(application, self._runtime), log_uri=launches.log_uri(application, run))
+            self._executor.start(target, work)
+            outcome = self._executor.outcome(application.id, work.id)
+        if outcome is None:
+            return
+        if outcome.succeeded:
+            self._end(run, "SUCCESS", "", outcome)
+        elif run.work["attempt"] < run.document.get("retryPolicy", {}).get("maxAttempts", 1):
+            run.work["attempt"] += 1
+            run.document["attempt"] = run.work["attempt"]
+            self._move(run, "PENDING")
+            self.poke()
+        else:
+            self._end(run, "FAILED", _explained(outcome), outcome)
+
+    def _end(self, run: JobRun, state: str, details: str, outcome: Outcome) -> None:
+        if outcome.started is not None:
+            run.document["totalExecutionDurationSeconds"] = round(outcome.ended - outcome.started)
+            # One worker of the default size (4 vCPU, 16 GB, 20 GB of disk) for the time that it ran; nothing is billed.
+            hours = (outcome.ended - outcome.started) / 3600
+            run.document["totalResourceUtilization"] = {"vCPUHour": 4 * hours, "memoryGBHour": 16 * hours, "storageGBHour": 20 * hours}
+        run.document["endedAt"] = outcome.ended
+        self._move(run, state, details)
+
+    def _move(self, run: JobRun, state: str, details: str = "") -> None:
+        if run.state == state:
+            return
+        with self._database.write() as connection:
+            now = store.job_run(connection, run.application, run.id)
+            if now is not None and now.work.get("cancelled") and state not in store.ENDED:
+                # It was cancelled while this pass went on; the next one sees it.
+                self._wake.set()
+                return
+            run.enter(state, details)
+            if state == "RUNNING":
+                run.document["startedAt"] = time.time()
+            run.save(connection)
+
+    def _enter(self, application: Application, state: str, details: str | None = None) -> None:
+        with self._database.write() as connection:
+            now = store.application(connection, application.id)
+            if now is not None and now.state != application.state:  # a call was faster
+                application.document = now.document
+                return
+            application.enter(state, details)
+            application.save(connection)
+
+
+def _explained(outcome: Outcome) -> str:
+    """The wording of EMR Serverless, as others quote it."""
+    code = "" if outcome.exit_code is None else f" ExitCode: {outcome.exit_code}."
+    return f"Job failed, please check complete logs in configured logging destination.{code} Last few exceptions: {outcome.message}"
