@@ -27,6 +27,7 @@ Params: TypeAlias = Mapping[str, ParamValue]
 PATH_FORMATS = ("parquet", "orc", "avro", "json", "csv")
 TABLE_FORMATS = ("iceberg", "parquet", "orc", "csv", "json")
 MODES = ("append", "overwrite", "overwrite_partitions", "merge")
+MALFORMED = ("fail", "quarantine")
 SCHEMA_CHANGES = ("fail", "add_columns", "widen")
 
 
@@ -189,6 +190,24 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Newest:
+    """Which of several rows of one key is meant: the one with the greatest `by`. Rows without a key all stay.
+
+    Attributes:
+        keys: columns that identify a row.
+        by: column that orders the rows of one key; null is the oldest.
+    """
+
+    keys: Sequence[str]
+    by: str
+
+    def __post_init__(self) -> None:
+        if isinstance(self.keys, str) or not self.keys:
+            raise JobDefinitionError("Newest: keys must be a list of columns", fix="write Newest(keys=['id'], by='updated_at')")
+        object.__setattr__(self, "keys", tuple(self.keys))
+
+
+@dataclass(frozen=True)
 class Path:
     """Files below an EMRFS-compatible URI: `s3://`, `s3a://`, `s3n://`, `hdfs://`, `file://`.
 
@@ -198,14 +217,27 @@ class Path:
         schema: columns as in Spark SQL DDL, `origin string, temp double`. Required for json and csv: a schema that is
             guessed from the data changes with the data.
         options: reader options of the format (`header`, `sep`, ...).
+        malformed: what becomes of json and csv records that do not parse: `fail` ends the job with file and line;
+            `quarantine` sets them aside on the state prefix, with reason and file, and counts them in the run's record.
+        max_malformed: share of the records (0 to 1) above which a job with `quarantine` ends after all.
+        dedupe: which of several records of one key is read.
     """
 
     uri: str
     format: str = "parquet"
     schema: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    malformed: str = "fail"
+    max_malformed: float = 0.01
+    dedupe: Newest | None = None
 
     def __post_init__(self) -> None:
+        if self.malformed not in MALFORMED:
+            raise JobDefinitionError(f"Path({self.uri!r}): unknown malformed {self.malformed!r}", fix=nearest(self.malformed, MALFORMED))
+        if self.malformed == "quarantine" and self.format not in ("json", "csv"):
+            raise JobDefinitionError(f"Path({self.uri!r}): {self.format} files have no records that could be set aside, only json and csv")
+        if not 0 <= self.max_malformed <= 1:
+            raise JobDefinitionError(f"Path({self.uri!r}): max_malformed is a share from 0 to 1, not {self.max_malformed}")
         if self.format not in PATH_FORMATS:
             raise JobDefinitionError(f"Path({self.uri!r}): unknown format {self.format!r}", fix=nearest(self.format, PATH_FORMATS))
         if self.format in ("json", "csv") and not self.schema:
@@ -230,6 +262,10 @@ class Jdbc:
             (PostgreSQL) or its primary key.
         types: Spark SQL types of columns that are to be read otherwise than Spark maps them; `string` gives any value as the
             database writes it, a numeric NaN or an infinite date too.
+        watermark: column that grows with every change: a run reads what is above the greatest value that the last
+            published run of the same job and parameters has read, and rows where it is null.
+        lookback: how far below that value a run begins, for changes that are committed late: a timedelta, or a number.
+        dedupe: which of several rows of one key is read.
     """
 
     connection: str
@@ -238,6 +274,13 @@ class Jdbc:
     fetch_size: int = 10_000
     split_by: str | None = None
     types: Mapping[str, str] = field(default_factory=dict)
+    watermark: str | None = None
+    lookback: dt.timedelta | int | None = None
+    dedupe: Newest | None = None
+
+    def __post_init__(self) -> None:
+        if self.lookback is not None and not self.watermark:
+            raise JobDefinitionError(f"Jdbc({self.connection!r}, {self.table!r}): lookback needs a watermark")
 
     def describe(self) -> str:
         return f"{self.connection}.{self.table}"

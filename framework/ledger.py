@@ -24,7 +24,13 @@ ROLLED_BACK = "rolled_back"
 
 @dataclass(frozen=True)
 class InputRecord:
-    """One input as it was read; `rows` is None where the engine did not scan it."""
+    """One input as it was read.
+
+    Attributes:
+        rows: None where the engine did not scan it.
+        quarantined: malformed records that were set aside, in the folder `quarantine`.
+        watermark: what an incremental input has reached; the next run of the same job and parameters begins there.
+    """
 
     name: str
     kind: str
@@ -33,6 +39,9 @@ class InputRecord:
     files: int | None = None
     size_bytes: int | None = None
     partitions: int | None = None
+    quarantined: int | None = None
+    quarantine: str | None = None
+    watermark: str | None = None
 
 
 @dataclass(frozen=True)
@@ -168,6 +177,13 @@ class Ledger:
             recent = [record.run_id for _, record in zip(range(50), self.list(), strict=False)]
             raise DatasetNotFound(f"there is no run {run_id!r}", fix=nearest(run_id, recent, what="run") if recent else "emrjobs run JOB")
         return RunRecord.from_json(data)
+
+    def watermarks(self, job: str, params: Mapping[str, str]) -> dict[str, str]:
+        """What the inputs of the newest published run of a job with these parameters have reached, by input."""
+        for record in self.list(job=job):
+            if record.status == SUCCEEDED and dict(record.params) == dict(params):
+                return {one.name: one.watermark for one in record.inputs if one.watermark is not None}
+        return {}
 
     def list(self, *, job: str | None = None) -> Iterator[RunRecord]:
         """Records, newest first, read one by one; what is no record is left out."""

@@ -101,8 +101,8 @@ class Platform:
         """Where a run's rows are staged."""
         return open_area(spark, self.catalog, job.output, run_id)
 
-    def resolve(self, job: Job, params: Params) -> dict[str, read.ResolvedInput]:
-        """Each input looked up: where it is, that it is there, which partitions the run needs.
+    def resolve(self, job: Job, params: Params, run_id: str = "adhoc") -> dict[str, read.ResolvedInput]:
+        """Each input looked up: where it is, that it is there, which partitions the run needs, how far the last run came.
 
         Raises:
             DatasetNotFound: a table, bucket or path is not there.
@@ -110,11 +110,15 @@ class Platform:
         """
         values: dict[str, object] = {**self.settings.paths, **params}
         resolved: dict[str, read.ResolvedInput] = {}
+        incremental = any(isinstance(dataset, jobs.Jdbc) and dataset.watermark for dataset in job.inputs.values())
+        reached = self.ledger.watermarks(job.name, {name: str(value) for name, value in params.items()}) if incremental else {}
         for name, dataset in job.inputs.items():
             if isinstance(dataset, jobs.Table):
                 resolved[name] = self._table(name, dataset, params, job.where)
             elif isinstance(dataset, jobs.Path):
-                resolved[name] = paths.resolve(name, dataset, values, self.aws, where=job.where)
+                resolved[name] = paths.resolve(
+                    name, dataset, values, self.aws, where=job.where, quarantine=f"{self.settings.state}/quarantine/{run_id}"
+                )
             else:
                 resolved[name] = jdbc.resolve(
                     name,
@@ -123,6 +127,7 @@ class Platform:
                     self.settings.connections,
                     self.resolver,
                     where=job.where,
+                    after=reached.get(name),
                     looked_in=self.loaded.looked_in(f"connections.{dataset.connection}.password"),
                 )
         return resolved

@@ -96,7 +96,7 @@ def run_job(
             started = pool.submit(_start, platform.spark(), opened, unwanted)
             with run.phase("resolve", "look up the inputs"):
                 try:
-                    inputs = platform.resolve(job, params)
+                    inputs = platform.resolve(job, params, run.record.run_id)
                 except BaseException:
                     # A session that is being started already is waited for, by the pool: it must not be left to itself.
                     unwanted.set()
@@ -112,7 +112,7 @@ def run_job(
         try:
             with run.phase("stage", f"compute {job.name}"), _watched(spark, f"compute {job.name}", on_event):
                 staged, rows = engine.stage(job, inputs, params, area)
-                run.staged(inputs, rows, staged)
+                run.staged(inputs, rows, staged, engine)
             if suite:
                 with run.phase("check", f"check {staged.rows:,} staged rows against {suite.name}"):
                     report = _gate().audit(area.read(), suite, parameters=params)
@@ -165,8 +165,14 @@ class _Run:
             self.phases[name] = round(time.monotonic() - begun, 3)
             self.on_event(events.PhaseEnded(name, self.phases[name], text))
 
-    def staged(self, inputs: Mapping[str, ResolvedInput], rows: Mapping[str, int], staged: Staged) -> None:
-        self.record = replace(self.record, inputs=tuple(_input_record(name, read, rows.get(name)) for name, read in inputs.items()))
+    def staged(self, inputs: Mapping[str, ResolvedInput], rows: Mapping[str, int], staged: Staged, engine: SparkEngine) -> None:
+        found = [_input_record(name, read, rows.get(name)) for name, read in inputs.items()]
+        self.record = replace(
+            self.record,
+            inputs=tuple(
+                replace(one, quarantined=engine.quarantined.get(one.name), watermark=engine.watermarks.get(one.name)) for one in found
+            ),
+        )
         _log.info("staged %s rows at %s", staged.rows, staged.location)
 
     def checked(self, report: CheckReport) -> None:
@@ -316,7 +322,7 @@ def _give_up(spark: SparkSession, area: StagingArea) -> None:
 
 def _input_record(name: str, read: ResolvedInput, rows: int | None) -> InputRecord:
     if isinstance(read, PathRead):
-        return InputRecord(name, "path", read.uri, rows, files=read.files, size_bytes=read.size_bytes)
+        return InputRecord(name, "path", read.uri, rows, files=read.files, size_bytes=read.size_bytes, quarantine=read.quarantine)
     if isinstance(read, JdbcRead):
         return InputRecord(name, "jdbc", read.described, rows)
     partitions = len(read.partitions) if isinstance(read, TableRead) and read.info.partition_keys else None

@@ -163,6 +163,10 @@ def _input_line(one: Any) -> str:
         facts.append(f"{one.files} files, {size(one.size_bytes or 0)}")
     if one.partitions is not None:
         facts.append(f"{one.partitions} partitions")
+    if one.quarantined:
+        facts.append(f"{one.quarantined:,} malformed, set aside at {one.quarantine}")
+    if one.watermark is not None:
+        facts.append(f"up to {one.watermark}")
     return f"{one.name}: {', '.join(facts)}  ({one.dataset})"
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from framework import jobs, predicates
 from framework.config import model
 from framework.config.references import Resolver
-from framework.errors import ConfigError, DatasetNotFound, nearest
+from framework.errors import BadData, ConfigError, DatasetNotFound, nearest
+from framework.sources import splits
 
 _DRIVERS = {"postgresql": "org.postgresql.Driver", "mysql": "com.mysql.cj.jdbc.Driver"}
 _DIALECTS = {"postgresql": "postgres", "mysql": "mysql"}
@@ -39,6 +42,10 @@ class JdbcRead:
         properties: driver options, user and password included; never printed.
         fetch_size: rows a round trip.
         types: Spark SQL types of columns that Spark's own mapping does not fit.
+        watermark: the column that grows with every change, of an incremental read.
+        after: its greatest value that was read before, as the database writes it.
+        lookback: how far below that the read begins.
+        dedupe: which of several rows of one key is read.
         split_by: the column that the job wants the read to be split by.
         max_connections: how many connections the run may hold to this database.
     """
@@ -53,6 +60,10 @@ class JdbcRead:
     properties: Mapping[str, str] = field(repr=False)
     fetch_size: int = 10_000
     types: Mapping[str, str] = field(default_factory=dict)
+    watermark: str | None = None
+    after: str | None = None
+    lookback: dt.timedelta | int | None = None
+    dedupe: jobs.Newest | None = None
     split_by: str | None = None
     max_connections: int = 4
 
@@ -86,6 +97,41 @@ def dialect(connection: model.Connection) -> str:
     return _DIALECTS[connection.kind]
 
 
+def since(read: JdbcRead, reached: str | None) -> str | None:
+    """The predicate of an incremental read, from the last run's watermark to the one that this run reaches; None for all rows.
+
+    Rows whose watermark is null are read each time: nothing tells whether they are new.
+
+    Raises:
+        BadData: the last watermark is none from which a lookback can be taken.
+    """
+    assert read.watermark is not None
+    column = splits.quoted(read.watermark, read.kind)
+    told = []
+
+    def literal(value: str) -> str:
+        # MySQL would compare a text and a number as floating-point numbers.
+        return value if read.kind == "mysql" and re.fullmatch(r"-?\d+", value) else splits.text(value, read.kind)
+
+    if read.after is not None:
+        try:
+            low = _earlier(read.after, read.lookback)
+        except (ValueError, OverflowError) as exc:
+            raise BadData(f"input {read.name}: no lookback of {read.lookback} can be taken from the watermark {read.after}") from exc
+        told.append(f"{column} {'>' if read.lookback is None else '>='} {literal(low)}")
+    if reached is not None:
+        told.append(f"{column} <= {literal(reached)}")
+    return f"({' AND '.join(told)} OR {column} IS NULL)" if told else None
+
+
+def _earlier(watermark: str, lookback: dt.timedelta | int | None) -> str:
+    if lookback is None:
+        return watermark
+    if isinstance(lookback, dt.timedelta):
+        return str(dt.datetime.fromisoformat(watermark) - lookback)
+    return str(Decimal(watermark) - lookback)
+
+
 def resolve(
     name: str,
     dataset: jobs.Jdbc,
@@ -95,11 +141,13 @@ def resolve(
     *,
     where: str,
     looked_in: tuple[str, ...] = (),
+    after: str | None = None,
 ) -> JdbcRead:
     """Fill in a Jdbc input: predicate rendered, credentials resolved.
 
     Args:
         name: the input's.
+        after: the watermark that was reached before.
 
     Raises:
         ConfigError: unknown connection.
@@ -128,6 +176,10 @@ def resolve(
         properties=properties,
         fetch_size=dataset.fetch_size,
         types=dict(dataset.types),
+        watermark=dataset.watermark,
+        after=after,
+        lookback=dataset.lookback,
+        dedupe=dataset.dedupe,
         split_by=dataset.split_by,
         max_connections=connection.max_connections,
     )

@@ -31,6 +31,9 @@ class PathRead:
         options: reader options.
         size_bytes: what the listing said, None where it was not listed.
         files: number of files found, None where it was not listed.
+        quarantine: folder for records that do not parse; None when they end the job.
+        max_malformed: share of the records that may be set aside.
+        dedupe: which of several records of one key is read.
     """
 
     uri: str
@@ -39,6 +42,9 @@ class PathRead:
     options: Mapping[str, str] = field(default_factory=dict)
     size_bytes: int | None = None
     files: int | None = None
+    quarantine: str | None = None
+    max_malformed: float = 0.0
+    dedupe: jobs.Newest | None = None
 
 
 def normalise(uri: str, *, where: str | None = None) -> str:
@@ -64,12 +70,15 @@ def split_s3(uri: str) -> tuple[str, str]:
     return bucket, key
 
 
-def resolve(name: str, dataset: jobs.Path, values: Mapping[str, object], aws: Aws, *, where: str) -> PathRead:
+def resolve(
+    name: str, dataset: jobs.Path, values: Mapping[str, object], aws: Aws, *, where: str, quarantine: str | None = None
+) -> PathRead:
     """Fill in a Path input and make sure that there is something to read.
 
     Args:
         name: the input's name, for messages.
         values: parameters and `paths:` entries by name.
+        quarantine: folder of the run for records that do not parse.
 
     Raises:
         DatasetNotFound: the bucket is not there, or no file lies below the path.
@@ -82,7 +91,9 @@ def resolve(name: str, dataset: jobs.Path, values: Mapping[str, object], aws: Aw
         path = FilePath(unquote(urlsplit(uri).path))
         if not path.exists() or (path.is_dir() and not any(path.iterdir())):
             raise DatasetNotFound(f"input {name}: there are no files at {uri}", where=where, fix="check the path and the parameters in it")
-    return PathRead(uri, dataset.format, dataset.schema, dict(dataset.options), size, files)
+    aside = f"{quarantine}/{name}" if quarantine and dataset.malformed == "quarantine" else None
+    options = dict(dataset.options)
+    return PathRead(uri, dataset.format, dataset.schema, options, size, files, aside, dataset.max_malformed, dataset.dedupe)
 
 
 def _look_at_s3(name: str, uri: str, aws: Aws, where: str) -> tuple[int, int]:

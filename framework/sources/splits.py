@@ -62,12 +62,12 @@ def page_predicates(pages: int, parts: int) -> list[str]:
 
 def quantile_query(relation: str, key: Key, rows: int, parts: int, kind: str) -> str:
     """A query for the lower bounds of all parts but the first, one a row, as text: quantiles of a sample of the keys."""
-    column, draw, text = quoted(key.column, kind), ("random()" if kind == "postgresql" else "rand()"), _text_type(kind)
+    column, draw, as_text = quoted(key.column, kind), ("random()" if kind == "postgresql" else "rand()"), text_type(kind)
     share = min(1.0, _SAMPLE / max(1, rows))
     sampled = "" if share == 1.0 else f" AND {draw} < {share:.8f}"
     # Never the least key itself: nothing would lie below it, however many rows have it.
     return (
-        f"SELECT CAST(min(CASE WHEN k > lowest THEN k END) AS {text}) FROM "
+        f"SELECT CAST(min(CASE WHEN k > lowest THEN k END) AS {as_text}) FROM "
         f"(SELECT k, ntile({parts}) OVER (ORDER BY k) AS part, min(k) OVER () AS lowest FROM "
         f"(SELECT {column} AS k FROM {relation} WHERE {column} IS NOT NULL{sampled}) AS sampled) AS parts "
         "WHERE part > 1 GROUP BY part ORDER BY part"
@@ -100,6 +100,13 @@ def quoted(name: str, kind: str) -> str:
     return mark + name.replace(mark, mark * 2) + mark
 
 
+def text(value: str, kind: str) -> str:
+    """A literal without a type: the database gives it the one of the column that it is compared with."""
+    if kind == "mysql":
+        value = value.replace("\\", "\\\\")
+    return "'" + value.replace("'", "''") + "'"
+
+
 def _ranges(expression: str, bounds: Sequence[str], *, nulls: bool) -> list[str]:
     if not bounds:
         return []
@@ -108,14 +115,11 @@ def _ranges(expression: str, bounds: Sequence[str], *, nulls: bool) -> list[str]
     return [first, *middle, f"{expression} >= {bounds[-1]}"]
 
 
-def _literal(text: str, key: Key, kind: str) -> str:
-    if kind == "mysql":
-        if key.numeric:  # it would compare a text and a number as floating-point numbers
-            return text
-        text = text.replace("\\", "\\\\")
-    # Without a type: the database gives it the column's.
-    return "'" + text.replace("'", "''") + "'"
+def _literal(bound: str, key: Key, kind: str) -> str:
+    # MySQL would compare a text and a number as floating-point numbers.
+    return bound if key.numeric and kind == "mysql" else text(bound, kind)
 
 
-def _text_type(kind: str) -> str:
+def text_type(kind: str) -> str:
+    """What a value is cast to for its text."""
     return "text" if kind == "postgresql" else "char"

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from framework.errors import JobDefinitionError, nearest
 from framework.sources import splits
-from framework.sources.jdbc import JdbcRead
+from framework.sources.jdbc import JdbcRead, since
 from framework.sources.splits import Key, TableFacts
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ class Databases:
         self._spark = spark
         self._reads = reads
         self._coordinators: dict[str, _Coordinator] = {}
+        self.reached: dict[str, str] = {}
+        """Watermark of each incremental read: the greatest value that it sees."""
 
     def __enter__(self) -> Self:
         return self
@@ -75,6 +77,8 @@ class Databases:
         Raises:
             JobDefinitionError: there is no column `split_by`.
         """
+        if read.watermark:
+            read = self._new_rows(read)
         whole = self._open(read)
         exact = _exact(whole.schema.fields, read)
         if exact is not read:
@@ -94,6 +98,21 @@ class Databases:
         parts = [f"({read.predicate}\n) AND ({predicate})" if read.predicate else predicate for predicate in predicates]
         properties = {**_options(read), **coordinator.session()}
         return self._spark.read.jdbc(read.url, f"{read.table} {read.mark}", predicates=parts, properties=properties)
+
+    def _new_rows(self, read: JdbcRead) -> JdbcRead:
+        """The read, narrowed to what no published run has read."""
+        coordinator = self._coordinator(read)
+        column, as_text = splits.quoted(read.watermark or "", read.kind), splits.text_type(read.kind)
+        found = coordinator.rows(f"SELECT CAST(max({column}) AS {as_text}) FROM {read.relation} {read.mark}")[0][0]
+        if read.max_connections == 1:  # the read itself needs it
+            self._coordinators.pop(read.connection).close()
+        reached = found if found is not None else read.after
+        if reached is not None:
+            self.reached[read.name] = reached
+        narrowed = since(read, reached)
+        if narrowed is None:
+            return read
+        return replace(read, predicate=f"({read.predicate}\n) AND {narrowed}" if read.predicate else narrowed)
 
     def _open(self, read: JdbcRead, session: Mapping[str, str] | None = None) -> DataFrame:
         options = {**_options(read), **(session or {}), "url": read.url, "dbtable": f"{read.relation} {read.mark}"}

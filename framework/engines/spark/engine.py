@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from framework import predicates
 from framework.aws import Aws
-from framework.engines.spark import failures, metrics, read
+from framework.engines.spark import failures, malformed, metrics, read
 from framework.engines.spark.databases import Databases
 from framework.errors import EmrjobsError, JobFailed
 from framework.jobs import Job, Params, Sql
 from framework.publish import Staged, StagingArea
 from framework.sources.jdbc import JdbcRead
+from framework.sources.paths import PathRead
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -30,12 +31,18 @@ class SparkEngine:
         spark: a session of this run's own.
         aws: to say more about a broken file.
         root: the project's folder.
+
+    Attributes:
+        quarantined: how many records of an input were set aside, after `stage`.
+        watermarks: what each incremental input has reached, after `stage`.
     """
 
     def __init__(self, spark: SparkSession, aws: Aws, root: Path) -> None:
         self.spark = spark
         self._aws = aws
         self._root = root
+        self.quarantined: dict[str, int] = {}
+        self.watermarks: dict[str, str] = {}
 
     def stage(self, job: Job, inputs: Mapping[str, read.ResolvedInput], params: Params, area: StagingArea) -> tuple[Staged, dict[str, int]]:
         """Compute the job's output into `area`, which no reader looks at.
@@ -56,7 +63,7 @@ class SparkEngine:
             frames = {}
             for name, one in inputs.items():
                 try:
-                    frames[name] = read.frame(self.spark, one, params, databases, where=job.where)
+                    frames[name] = self._frame(name, one, params, databases, job.where)
                 except EmrjobsError as exc:
                     exc.where = exc.where or job.where
                     raise
@@ -69,7 +76,14 @@ class SparkEngine:
                 raise
             except Exception as exc:
                 raise failures.explain_run(exc, job, inputs, self.spark, self._aws, self._root) from exc
+            self.watermarks = dict(databases.reached)
         return staged, metrics.rows_read(self.spark, inputs, since)
+
+    def _frame(self, name: str, one: read.ResolvedInput, params: Params, databases: Databases, where: str) -> DataFrame:
+        if not isinstance(one, PathRead) or one.quarantine is None:
+            return read.frame(self.spark, one, params, databases, where=where)
+        frame, self.quarantined[name] = malformed.set_aside(self.spark, name, one, where=where)
+        return malformed.newest_of_each(frame, tuple(one.dedupe.keys), one.dedupe.by) if one.dedupe else frame
 
 
 def compute(spark: SparkSession, job: Job, frames: Mapping[str, DataFrame], params: Params) -> DataFrame:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from framework import predicates
 from framework.catalog import Partition, TableInfo
 from framework.engines.spark.databases import Databases
+from framework.engines.spark.malformed import newest_of_each
 from framework.jobs import Params
 from framework.sources.jdbc import JdbcRead
 from framework.sources.paths import PathRead
@@ -44,6 +45,10 @@ def frame(spark: SparkSession, read: ResolvedInput, params: Params, databases: D
         databases: opened for all inputs of the run, until the frames are computed.
         where: `file:line` of the job, for messages.
     """
+    if isinstance(read, JdbcRead | PathRead) and read.dedupe:
+        return newest_of_each(
+            frame(spark, replace(read, dedupe=None), params, databases, where=where), tuple(read.dedupe.keys), read.dedupe.by
+        )
     if isinstance(read, PathRead):
         reader = spark.read.format(read.format).options(**_strict(read), **read.options)
         return (reader.schema(read.schema) if read.schema else reader).load(read.uri)
