@@ -69,7 +69,7 @@ def serve(host: str, port: int, state: Path, s3: str, provisioning: float = Dela
     except Timeout as error:
         raise ServiceUnavailable(f"another endpoint already uses {state}", fix="stop it, or give this one its own --state") from error
     with lock:
-        endpoint = Endpoint(state, s3, LocalExecutor(state / "emr"), Delays(provisioning))
+        endpoint = Endpoint(state, s3, LocalExecutor(state / "emr", s3=s3), Delays(provisioning))
         try:
             _serve(host, port, endpoint)
         finally:

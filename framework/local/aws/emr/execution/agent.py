@@ -49,7 +49,7 @@ class Agent:
         self._folder = folder
         self._order = folder.order()
         self._controller = Controller(folder.log("controller"), self._order)
-        self._pusher = LogPusher(folder, self._order, localize.s3_client)
+        self._pusher = LogPusher(folder, self._order, localize.log_client)
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
         self._timed_out = False

@@ -41,12 +41,15 @@ class LocalExecutor:
         root: folder of its own; kept over restarts. Processes of an earlier one that still run are found there.
         mark: `EMRJOBS_SERVICE` of all it starts, so that a restart of the endpoint leaves them alone and a stop ends them; by
             default derived from that of the endpoint.
+        s3: URL of the S3 server, for the logs: they arrive while the endpoint is away. Steps themselves call what their cluster's
+            `runtime` says.
     """
 
-    def __init__(self, root: Path, *, mark: str | None = None) -> None:
+    def __init__(self, root: Path, *, mark: str | None = None, s3: str | None = None) -> None:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._clusters = Clusters(root)
         self._mark = mark if mark is not None else _work_mark()
+        self._s3 = s3
         self._listeners: list[Callable[[str, str], None]] = []
         self._lock = threading.RLock()
         self._watched: set[tuple[str, str]] = set()
@@ -91,6 +94,8 @@ class LocalExecutor:
             assert found is not None
             folder.create(Order.of(cluster, work))
             env = node.environment(found, cluster, mark=self._mark)
+            if self._s3:
+                env[localize.LOG_SERVER] = self._s3
             try:
                 with folder.agent_log.open("ab") as log:
                     agent = subprocess.Popen(
@@ -208,7 +213,7 @@ class LocalExecutor:
 
     def _deliver(self, folder: WorkFolder) -> None:
         """Push the logs that the agent could not push."""
-        if LogPusher(folder, folder.order(), localize.s3_client).finish(30.0):
+        if LogPusher(folder, folder.order(), lambda: localize.log_client(self._s3)).finish(30.0):
             folder.undelivered.unlink(missing_ok=True)
 
     def _end(self, folder: WorkFolder, outcome: Outcome | None) -> None:

@@ -12,6 +12,9 @@ from urllib.parse import unquote, urlsplit
 
 from framework.errors import DatasetNotFound, UserError
 
+LOG_SERVER = "EMRJOBS_LOG_SERVER"
+"""Environment variable of an agent: URL of the S3 server that takes its logs."""
+
 _S3 = ("s3", "s3a", "s3n")
 
 
@@ -22,12 +25,20 @@ def is_remote(uri: str) -> bool:
 
 def s3_client() -> Any:
     """S3 as this process's environment says; retries over a restart of the endpoint."""
+    return _client(None)
+
+
+def _client(url: str | None) -> Any:
     import boto3
     from botocore.config import Config
 
-    return boto3.client(
-        "s3", config=Config(s3={"addressing_style": "path"}, retries={"max_attempts": 8, "mode": "standard"}, connect_timeout=5)
-    )
+    config = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 8, "mode": "standard"}, connect_timeout=5)
+    return boto3.client("s3", endpoint_url=url, config=config)
+
+
+def log_client(url: str | None = None) -> Any:
+    """S3 for the logs: the server itself where it is known, so that logs do not wait for the endpoint."""
+    return _client(url or os.environ.get(LOG_SERVER))
 
 
 def fetch(uri: str, folder: Path) -> Path:
