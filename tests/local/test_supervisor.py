@@ -35,6 +35,10 @@ if "stubborn" in sys.argv: signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if "parent" in sys.argv:
     child = subprocess.Popen([sys.executable, "-S", "-c", "import signal; signal.pause()"], start_new_session=True)
     print("child", child.pid, flush=True)
+if "worker" in sys.argv:
+    os.environ["EMRJOBS_SERVICE"] += "-work"
+    work = subprocess.Popen([sys.executable, "-S", "-c", "import signal; signal.pause()"], start_new_session=True)
+    print("work", work.pid, flush=True)
 if "reader" in sys.argv:
     import select
     if select.select([0], [], [], 0.3)[0]: os._exit(9)
@@ -460,6 +464,24 @@ def test_down_leaves_no_child_of_a_server_behind_even_in_a_session_of_its_own(be
     assert psutil.pid_exists(child)
     supervisor.down()
     until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
+
+
+@dataclass
+class Employer(Fake):
+    """A service whose server starts what outlives it."""
+
+    work_timeout: float = 5.0
+
+
+def test_work_of_a_service_outlives_a_crash_and_a_restart_and_ends_with_a_stop(bench: Bench) -> None:
+    supervisor = bench.supervisor(Employer("web", words=("worker",)))
+    supervisor.up(["web"])
+    work = next(int(line.split()[1]) for line in supervisor.logs("web") if line.startswith("work"))
+    kill(supervisor)
+    supervisor.up(["web"])
+    assert psutil.pid_exists(work)
+    supervisor.down()
+    until(lambda: not psutil.pid_exists(work) or psutil.Process(work).status() == psutil.STATUS_ZOMBIE)
 
 
 def test_a_service_started_from_inside_another_is_not_stopped_with_it(bench: Bench) -> None:

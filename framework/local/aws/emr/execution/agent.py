@@ -135,7 +135,7 @@ class Agent:
         if self._cancelled():
             return Outcome(code, cancelled=True)
         if self._stopping.is_set():
-            return Outcome(code, _NODE_STOPPED, _NODE_STOPPED, self._where("controller"))
+            return Outcome(code, "Unknown Error.", _NODE_STOPPED, self._where("controller"))
         if code == 0:
             return Outcome(0)
         containers = sorted(self._folder.containers.glob("application_*/container_*/std*"))

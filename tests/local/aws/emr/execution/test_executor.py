@@ -140,7 +140,7 @@ def test_a_stop_of_the_service_leaves_no_process(cluster: Cluster) -> None:
     cluster.child_runs("s-1")
     processes.stop_work(f"{MARK}-down", timeout=15)
     assert not processes.family(None, mark=f"{MARK}-down{processes.WORK_SUFFIX}")
-    assert cluster.wait("s-1").reason == "The local endpoint was stopped while it ran."
+    assert cluster.wait("s-1").message == "The local endpoint was stopped while it ran."
 
 
 def test_what_is_left_of_a_cluster_ends_with_it(cluster: Cluster) -> None:
