@@ -135,6 +135,14 @@ def outcome(exit_file: Path) -> tuple[int | None, int | None]:
         return None, None
 
 
+def exit_code(exit_file: Path, keeper: Process) -> int | None:
+    """The code of a server that has just ended: its keeper, which may be slow on a loaded machine, gets two seconds to write it."""
+    deadline = time.monotonic() + 2.0
+    while (code := outcome(exit_file)[1]) is None and find(keeper) is not None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return code if code is not None else outcome(exit_file)[1]
+
+
 def describe_exit(code: int | None) -> str:
     """`crashed (killed by SIGKILL)`, `stopped (exit code 0)`, ..."""
     if code is None:

@@ -244,7 +244,7 @@ class Supervisor:
             else:
                 last = ""
             if processes.find(run.server) is None:
-                return processes.describe_exit(processes.outcome(self.layout.exit_file(name))[1])
+                return processes.describe_exit(processes.exit_code(self.layout.exit_file(name), run.keeper))
             if time.monotonic() > deadline:
                 return last
             if abort.wait(pause):
