@@ -67,7 +67,9 @@ def plan(work: Work, node: Node, cwd: Path, path: str) -> Launch | None:
     args = tuple(node.path(arg) for arg in work.args)
     try:
         if name == COMMAND_RUNNER:
-            return _command(args, path)
+            # emr-cli 0.0.19 sends an empty argument before each script, which spark-submit would take for the application; such
+            # steps run on EMR. That it drops them is not documented.
+            return _command(tuple(arg for arg in args if arg), path)
         if name == _SCRIPT_RUNNER:
             if not args:
                 raise Refused("Illegal Argument.", "script-runner.jar needs the script's location as its first argument")
