@@ -6,10 +6,10 @@ import argparse
 import datetime as dt
 from pathlib import Path
 
-from benchmarks import cli, jdbc, measure, run, session
+from benchmarks import cli, emr_endpoint, jdbc, measure, run, session
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-PARTS = {"cli": cli.results, "session": session.results, "run": run.results, "jdbc": jdbc.results}
+PARTS = {"cli": cli.results, "emr_endpoint": emr_endpoint.results, "session": session.results, "run": run.results, "jdbc": jdbc.results}
 
 
 def main() -> None:
