@@ -6,10 +6,17 @@ import argparse
 import datetime as dt
 from pathlib import Path
 
-from benchmarks import cli, emr_endpoint, jdbc, measure, run, session
+from benchmarks import cli, emr_endpoint, jdbc, measure, partitions, run, session
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
-PARTS = {"cli": cli.results, "emr_endpoint": emr_endpoint.results, "session": session.results, "run": run.results, "jdbc": jdbc.results}
+PARTS = {
+    "cli": cli.results,
+    "emr_endpoint": emr_endpoint.results,
+    "session": session.results,
+    "run": run.results,
+    "jdbc": jdbc.results,
+    "partitions": partitions.results,
+}
 
 
 def main() -> None:
