@@ -31,11 +31,24 @@ MALFORMED = ("fail", "quarantine")
 SCHEMA_CHANGES = ("fail", "add_columns", "widen")
 
 
+# Trino's names for the lake: Iceberg tables, and tables in the Hive layout; each hands the other's tables on.
+LAKE_CATALOG = "iceberg"
+HIVE_CATALOG = "hive"
+TRINO_CATALOGS = (LAKE_CATALOG, HIVE_CATALOG, "tpch", "memory", "system")
+"""Trino's own catalogs; every other one is a connection."""
+
+
 class EngineKind(enum.StrEnum):
     """What executes a job's body."""
 
     SPARK = "spark"
     SPARK_SQL = "spark_sql"
+    TRINO = "trino"
+
+    @property
+    def label(self) -> str:
+        """Its name, for people."""
+        return "Trino" if self is EngineKind.TRINO else "Spark"
 
 
 @dataclass(frozen=True)
@@ -296,9 +309,13 @@ class Sql:
     Attributes:
         text: the file exactly as it is, header included, so that engines report the user's line numbers. Parameters
             stand in it as `{name}`; `framework.predicates` turns them into what the engine binds.
+        dialect: what it is written in; another one than the engine's own is translated.
+        session: session properties of the engine, for this statement.
     """
 
     text: str
+    dialect: str = "spark"
+    session: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from framework.config.loader import Loaded
 from framework.config.references import Resolver
 from framework.engines.spark import conf, read
 from framework.errors import DatasetNotFound, nearest
-from framework.jobs import Job, Params
+from framework.jobs import EngineKind, Job, Params
 from framework.leases import Leases
 from framework.ledger import Ledger
 from framework.predicates import render
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 StartSpark: TypeAlias = Callable[[Mapping[str, str]], "AbstractContextManager[SparkSession]"]
 
+
+Resolved: TypeAlias = read.ResolvedInput | trino_catalogs.FederatedRead
 
 EMR_TRINO = "http://localhost:8889"
 """Trino's coordinator on an EMR cluster's primary node (EMR Management Guide, ports of web interfaces)."""
@@ -101,7 +103,7 @@ class Platform:
         """Where a run's rows are staged."""
         return open_area(spark, self.catalog, job.output, run_id)
 
-    def resolve(self, job: Job, params: Params, run_id: str = "adhoc") -> dict[str, read.ResolvedInput]:
+    def resolve(self, job: Job, params: Params, run_id: str = "adhoc") -> dict[str, Resolved]:
         """Each input looked up: where it is, that it is there, which partitions the run needs, how far the last run came.
 
         Raises:
@@ -109,7 +111,9 @@ class Platform:
             ConfigError: an unknown connection, or a secret that cannot be resolved.
         """
         values: dict[str, object] = {**self.settings.paths, **params}
-        resolved: dict[str, read.ResolvedInput] = {}
+        resolved: dict[str, Resolved] = {}
+        if job.engine is EngineKind.TRINO:
+            return self._resolve_for_trino(job)
         incremental = any(isinstance(dataset, jobs.Jdbc) and dataset.watermark for dataset in job.inputs.values())
         reached = self.ledger.watermarks(job.name, {name: str(value) for name, value in params.items()}) if incremental else {}
         for name, dataset in job.inputs.items():
@@ -130,6 +134,18 @@ class Platform:
                     after=reached.get(name),
                     looked_in=self.loaded.looked_in(f"connections.{dataset.connection}.password"),
                 )
+        return resolved
+
+    def _resolve_for_trino(self, job: Job) -> dict[str, Resolved]:
+        """Trino reads by itself; what it would not find is said before it is started."""
+        resolved: dict[str, Resolved] = {}
+        for name, dataset in job.inputs.items():
+            if isinstance(dataset, jobs.Jdbc):
+                connection = jdbc.find(self.settings.connections, dataset.connection, where=job.where)
+                resolved[name] = trino_catalogs.FederatedRead(dataset.connection, dataset.table, connection.kind)
+            else:
+                assert isinstance(dataset, jobs.Table)
+                resolved[name] = read.TableRead(self.table(dataset.name, where=job.where))
         return resolved
 
     def table(self, name: str, *, where: str | None = None) -> TableInfo:

@@ -27,6 +27,11 @@ _COMMENTS = {"postgres": ("--", "/*"), "trino": ("--", "/*"), "mysql": ("--", "/
 _BACKSLASH_DIALECTS = {"spark", "mysql"}
 
 
+def lexical(dialect: str) -> str:
+    """The dialect whose strings and comments look like those of `dialect`, as sqlglot names it."""
+    return {"presto": "trino", "athena": "trino", "hive": "spark"}.get(dialect, dialect)
+
+
 def literal(value: ParamValue, dialect: str) -> str:
     """A parameter's value as a literal of the dialect (`postgres`, `mysql`, `trino`, `spark`)."""
     if isinstance(value, dt.date):
@@ -82,9 +87,14 @@ def render(sql: str, params: Params, dialect: str, *, where: str) -> str:
     return _replace(sql, dialect, one, where)
 
 
-def markers(sql: str, *, where: str) -> str:
+def markers(sql: str, dialect: str = "spark", *, where: str) -> str:
     """SQL text with each `{name}` as the named parameter marker `:name`, as Spark binds them."""
-    return _replace(sql, "spark", lambda name: f":{name}", where)
+    return _replace(sql, dialect, lambda name: f":{name}", where)
+
+
+def masked(sql: str, dialect: str) -> str:
+    """The text, of the same length, with a space for each character of its strings, quoted names and comments."""
+    return _TOKENS[dialect].sub(lambda match: match[0] if match["name"] else " " * len(match[0]), sql)
 
 
 def _replace(sql: str, dialect: str, one: Callable[[str], str], where: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import importlib
 import importlib.metadata
 import logging
 import platform as machine
@@ -12,16 +11,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from framework import engines
 from framework import progress as events
-from framework.engines.spark import conf
-from framework.engines.spark.engine import SparkEngine
-from framework.engines.spark.read import ResolvedInput, TableRead
+from framework.engines import Engine
+from framework.engines.spark.read import TableRead
 from framework.errors import ChecksFailed, EmrjobsError
-from framework.jobs import Job, Params
+from framework.jobs import EngineKind, Job, Params
 from framework.ledger import (
     FAILED,
     INTERRUPTED,
@@ -34,15 +33,15 @@ from framework.ledger import (
     code_hash,
     new_run_id,
 )
-from framework.platform import Platform
-from framework.publish import Published, Staged, StagingArea
+from framework.platform import Platform, Resolved
+from framework.publish import Area, Published, Staged
+from framework.quality import gx
 from framework.quality import suite as suites
 from framework.sources.jdbc import JdbcRead
 from framework.sources.paths import PathRead
+from framework.sources.trino_catalogs import FederatedRead
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
     from framework.quality.gate import CheckReport
 
 _log = logging.getLogger(__name__)
@@ -91,9 +90,9 @@ def run_job(
         ExitStack() as opened,
     ):
         with ThreadPoolExecutor(1) as pool:
-            # Starting Spark is the longest part: everything that does not need it happens meanwhile.
+            # Starting the engine is the longest part: everything that does not need it happens meanwhile.
             unwanted = threading.Event()
-            started = pool.submit(_start, platform.spark(), opened, unwanted)
+            started = pool.submit(_start, job.engine, platform, opened, unwanted)
             with run.phase("resolve", "look up the inputs"):
                 try:
                     inputs = platform.resolve(job, params, run.record.run_id)
@@ -102,27 +101,26 @@ def run_job(
                     unwanted.set()
                     raise
             run.begun.result()
-            with run.phase("start", "start Spark"):
+            with run.phase("start", f"start {job.engine.label}"):
                 if suite:
-                    _gate().preload()
-                spark = started.result()
-                conf.prepare(spark, platform.aws)
-        area = platform.area(spark, job, run.record.run_id)
-        engine = SparkEngine(spark, platform.aws, platform.root)
+                    gx.preload()
+                engine = started.result()
+                engine.ready()
+        area = engine.area(platform, job, run.record.run_id)
         try:
-            with run.phase("stage", f"compute {job.name}"), _watched(spark, f"compute {job.name}", on_event):
+            with run.phase("stage", f"compute {job.name}"), engine.watched(f"compute {job.name}", on_event):
                 staged, rows = engine.stage(job, inputs, params, area)
                 run.staged(inputs, rows, staged, engine)
             if suite:
                 with run.phase("check", f"check {staged.rows:,} staged rows against {suite.name}"):
-                    report = _gate().audit(area.read(), suite, parameters=params)
+                    report = engine.audit(area, suite, params)
                 on_report(report)
                 run.checked(report)
             with run.phase("publish", f"publish to {job.output.name}"):
                 lease.confirm()
                 run.published(area.publish(), job.output.write_mode)
         except BaseException:
-            _give_up(spark, area)
+            _give_up(engine, area)
             raise
     return run.record
 
@@ -165,8 +163,9 @@ class _Run:
             self.phases[name] = round(time.monotonic() - begun, 3)
             self.on_event(events.PhaseEnded(name, self.phases[name], text))
 
-    def staged(self, inputs: Mapping[str, ResolvedInput], rows: Mapping[str, int], staged: Staged, engine: SparkEngine) -> None:
-        found = [_input_record(name, read, rows.get(name)) for name, read in inputs.items()]
+    def staged(self, inputs: Mapping[str, Resolved], rows: Mapping[str, int], staged: Staged, engine: Engine) -> None:
+        listed = self.record.engine != EngineKind.TRINO.value  # Trino finds the partitions by itself
+        found = [_input_record(name, read, rows.get(name), listed=listed) for name, read in inputs.items()]
         self.record = replace(
             self.record,
             inputs=tuple(
@@ -285,53 +284,37 @@ def _close(run: _Run, platform: Platform, status: str, error: Mapping[str, Any] 
         _log.error("the run's record could not be written: %s", exc)
 
 
-def _start(session: AbstractContextManager[SparkSession], opened: ExitStack, unwanted: threading.Event) -> SparkSession:
-    # Importing pyspark takes about as long as looking up the inputs: when one of them is not there, nothing has to be started.
-    with suppress(ImportError):  # the session says better what is missing
-        importlib.import_module("pyspark.sql")
+def _start(kind: EngineKind, platform: Platform, opened: ExitStack, unwanted: threading.Event) -> Engine:
+    engine = engines.load(kind)
+    # Importing takes about as long as looking up the inputs: when one of them is not there, nothing has to be started.
+    engine.preload()
     if unwanted.is_set():
         raise CancelledError
-    return opened.enter_context(session)
+    return opened.enter_context(engine.open(platform))
 
 
-def _gate() -> Any:
-    from framework.quality import gate
-
-    return gate
-
-
-@contextmanager
-def _watched(spark: SparkSession, text: str, on_event: events.OnRunEvent) -> Iterator[None]:
-    from framework.engines.spark.progress import ProgressPoller, SparkProgress
-
-    def tell(seen: SparkProgress) -> None:
-        if seen.total:
-            on_event(events.Working(text, seen.done, seen.total))
-
-    with ProgressPoller(spark.sparkContext, tell):
-        yield
-
-
-def _give_up(spark: SparkSession, area: StagingArea) -> None:
+def _give_up(engine: Engine, area: Area) -> None:
     try:
-        spark.sparkContext.cancelAllJobs()
+        engine.cancel()
         area.discard()
     except Exception as exc:  # the first error is the one to read
         _log.warning("what was staged could not be removed: %s", exc)
 
 
-def _input_record(name: str, read: ResolvedInput, rows: int | None) -> InputRecord:
+def _input_record(name: str, read: Resolved, rows: int | None, *, listed: bool) -> InputRecord:
     if isinstance(read, PathRead):
         return InputRecord(name, "path", read.uri, rows, files=read.files, size_bytes=read.size_bytes, quarantine=read.quarantine)
     if isinstance(read, JdbcRead):
         return InputRecord(name, "jdbc", read.described, rows)
-    partitions = len(read.partitions) if isinstance(read, TableRead) and read.info.partition_keys else None
+    if isinstance(read, FederatedRead):
+        return InputRecord(name, read.kind, f"{read.connection}.{read.table}", rows)
+    partitions = len(read.partitions) if isinstance(read, TableRead) and read.info.partition_keys and listed else None
     return InputRecord(name, read.info.format, read.info.name, rows, partitions=partitions)
 
 
 def _versions(platform: Platform) -> dict[str, str]:
     found = {"release": platform.settings.release, "python": machine.python_version()}
-    for package in ("emrjobs", "pyspark", "great-expectations"):
+    for package in ("emrjobs", "pyspark", "trino", "great-expectations"):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -25,10 +25,27 @@ from typing import Any
 from framework import predicates
 from framework.config import document
 from framework.errors import JobDefinitionError, nearest
-from framework.jobs import MODES, TABLE_FORMATS, EngineKind, Job, Param, Sql, Table, check_declaration, is_table_name
+from framework.jobs import (
+    HIVE_CATALOG,
+    LAKE_CATALOG,
+    MODES,
+    TABLE_FORMATS,
+    TRINO_CATALOGS,
+    Dataset,
+    EngineKind,
+    Jdbc,
+    Job,
+    Param,
+    Sql,
+    Table,
+    check_declaration,
+    is_table_name,
+)
 
 _HEADER = re.compile(r"\s*/\*(?P<yaml>.*?)\*/", re.DOTALL)
-_ENGINES = {"spark": EngineKind.SPARK_SQL}
+_ENGINES = {"spark": EngineKind.SPARK_SQL, "trino": EngineKind.TRINO}
+DIALECTS = {"spark": ("spark",), "trino": ("trino", "presto", "athena", "hive")}
+"""What a job of each engine may be written in; the first is the engine's own."""
 _TYPES: Mapping[str, type[Any]] = {"date": dt.date, "int": int, "str": str}
 _TABLE_KEYS = ("keys", "deletes", "schema_changes", "sorted_by", "target_file_mb")
 _KEYS = (
@@ -43,9 +60,11 @@ _KEYS = (
     "params",
     "checks",
     "where",
+    "dialect",
+    "session",
     *_TABLE_KEYS,
 )
-_CACHE_VERSION = 3
+_CACHE_VERSION = 4
 
 
 def load(file: FilePath, root: FilePath, cache: FilePath | None = None) -> Job:
@@ -73,7 +92,8 @@ def load(file: FilePath, root: FilePath, cache: FilePath | None = None) -> Job:
     first_line = text.count("\n", 0, match.start("yaml")) + 1
     header = document.parse(match["yaml"], name=shown, first_line=first_line, error=JobDefinitionError)
     declared = _declare(header, file.stem, shown)
-    for start, _, name in predicates.spans(text, where=shown):
+    dialect = declared["dialect"]
+    for start, _, name in predicates.spans(text, predicates.lexical(dialect), where=shown):
         if name not in declared["params"]:
             raise JobDefinitionError(
                 f"{{{name}}} is not a parameter of the job",
@@ -82,18 +102,25 @@ def load(file: FilePath, root: FilePath, cache: FilePath | None = None) -> Job:
                 if declared["params"]
                 else f"add `params: {{{name}: str}}` to the header",
             )
-    body = Sql(text)
-    tables = _tables(text, "spark", shown, cache)
-    filters = _filters(header, tables)
+    tables = _tables(text, dialect, shown, cache)
+    if declared["engine"] is EngineKind.TRINO:
+        inputs = _federated(tables)
+        if "where" in header.data:
+            raise JobDefinitionError(
+                "where: Trino finds the partitions by itself", where=header.where(("where",)), fix="write the predicate in the statement"
+            )
+    else:
+        filters = _filters(header, tables)
+        inputs = {name: Table(name, where=filters.get(name)) for name in tables}
     return check_declaration(
         Job(
             name=declared["name"],
             engine=declared["engine"],
-            inputs={name: Table(name, where=filters.get(name)) for name in tables},
+            inputs=inputs,
             output=declared["output"],
             params=declared["params"],
             checks=declared["checks"],
-            body=body,
+            body=Sql(text, dialect, declared["session"]),
             file=shown,
             line=text.count("\n", 0, match.end()) + 1,
             description=declared["description"],
@@ -109,14 +136,15 @@ def _declare(header: document.Document, stem: str, shown: str) -> dict[str, Any]
     for key in ("engine", "output"):
         if key not in data:
             raise JobDefinitionError(f"the header has no {key}", where=header.where() + ":1", fix=f"add `{key}: ...`")
-    for key in ("name", "description", "engine", "output", "format", "mode", "comment", "checks", "deletes", "schema_changes"):
+    for key in ("name", "description", "engine", "output", "format", "mode", "comment", "checks", "deletes", "schema_changes", "dialect"):
         if key in data and not isinstance(data[key], str):
             raise JobDefinitionError(f"{key}: must be a text", where=header.where((key,)))
     if data["engine"] not in _ENGINES:
         raise JobDefinitionError(
             f"engine: unknown engine {data['engine']!r}", where=header.where(("engine",)), fix=nearest(data["engine"], _ENGINES)
         )
-    for key, known in (("format", TABLE_FORMATS), ("mode", MODES)):
+    dialects = DIALECTS[data["engine"]]
+    for key, known in (("format", TABLE_FORMATS), ("mode", MODES), ("dialect", dialects)):
         if key in data and data[key] not in known:
             raise JobDefinitionError(f"{key}: unknown {key} {data[key]!r}", where=header.where((key,)), fix=nearest(data[key], known))
     for key in ("partitioned_by", "keys", "sorted_by"):
@@ -146,7 +174,30 @@ def _declare(header: document.Document, stem: str, shown: str) -> dict[str, Any]
         "params": _params(header),
         "checks": data.get("checks"),
         "description": data.get("description", ""),
+        "dialect": data.get("dialect", dialects[0]),
+        "session": _session(header),
     }
+
+
+def _session(header: document.Document) -> dict[str, str]:
+    given = header.data.get("session") or {}
+    if given and header.data["engine"] != "trino":
+        raise JobDefinitionError("session: only Trino has session properties", where=header.where(("session",)))
+    if not isinstance(given, dict) or not all(isinstance(value, str | int | float | bool) for value in given.values()):
+        raise JobDefinitionError("session: must be `property: value` pairs", where=header.where(("session",)))
+    return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}
+
+
+def _federated(tables: list[str]) -> dict[str, Dataset]:
+    """What a Trino job reads, by name: the lake's tables, and `connection.schema.table`; generated tables are no inputs."""
+    inputs: dict[str, Dataset] = {}
+    for name in tables:
+        catalog, _, table = name.partition(".")
+        if "." not in table:
+            inputs[name] = Table(name)
+        elif catalog not in TRINO_CATALOGS:
+            inputs[name] = Jdbc(catalog, table)
+    return inputs
 
 
 def _params(header: document.Document) -> dict[str, Param]:
@@ -199,7 +250,7 @@ def _tables(text: str, dialect: str, shown: str, cache: FilePath | None) -> list
             return list(json.loads(remembered.read_text(encoding="utf-8")))
         except (OSError, ValueError):
             pass
-    tables = parse_tables(predicates.markers(text, where=shown), dialect, shown)
+    tables = parse_tables(predicates.markers(text, predicates.lexical(dialect), where=shown), dialect, shown)
     if remembered:
         try:
             remembered.parent.mkdir(parents=True, exist_ok=True)
@@ -210,7 +261,10 @@ def _tables(text: str, dialect: str, shown: str, cache: FilePath | None) -> list
 
 
 def parse_tables(sql: str, dialect: str, shown: str) -> list[str]:
-    """Catalog tables that one query reads, lower case, sorted; the names of its own CTEs are not tables.
+    """Tables that one query reads, lower case, sorted; the names of its own CTEs are not tables.
+
+    Returns:
+        `database.table` of the catalog's; in Trino's dialects also `connection.schema.table`.
 
     Raises:
         JobDefinitionError: it is not one query, does not parse, or names a table without its database.
@@ -248,7 +302,15 @@ def parse_tables(sql: str, dialect: str, shown: str) -> list[str]:
         sources = [source for scope in scopes for source in scope.sources.values() if isinstance(source, exp.Table) and source.name]
     except (SqlglotError, RecursionError) as exc:
         raise _unreadable(exc, dialect, shown) from exc
-    return sorted({_table_name(source.catalog, source.db, source.name, shown) for source in sources})
+    named = _table_name if dialect == "spark" else _federated_name
+    return sorted({named(source.catalog, source.db, source.name, shown) for source in sources})
+
+
+def _federated_name(catalog: str, schema: str, table: str, shown: str) -> str:
+    """`database.table` of the lake, else `catalog.schema.table`."""
+    if catalog.lower() in ("", LAKE_CATALOG, HIVE_CATALOG):
+        return _table_name("", schema, table, shown)
+    return f"{catalog}.{schema}.{table}".lower()
 
 
 def _table_name(catalog: str, database: str, table: str, shown: str) -> str:

@@ -57,3 +57,44 @@ def daily_performance(day: dt.date) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows).sort_values(["carrier", "origin"]).reset_index(drop=True)
+
+
+def carrier_360(day: dt.date) -> pd.DataFrame:
+    """What `carrier_360` publishes for a day, ordered by carrier."""
+    flights = flights_of(day)
+    destinations = flights.groupby(["carrier", "dest"]).size().rename("count").reset_index()
+    busiest = destinations.sort_values(["carrier", "count", "dest"], ascending=[True, False, True]).groupby("carrier").first()
+    names = read("airports.csv").set_index("faa").name
+    carriers = read("airlines.csv").set_index("carrier").name
+    rows = []
+    for carrier, group in flights.groupby("carrier"):
+        delays = group.dep_delay.dropna()
+        dest = busiest.dest[carrier]
+        rows.append(
+            {
+                "flight_date": day,
+                "carrier": carrier,
+                "carrier_name": carriers[carrier],
+                "flights": len(group),
+                "cancelled": int(group.dep_time.isna().sum()),
+                "delayed": int((delays > 15).sum()),
+                "avg_dep_delay": delays.sum() / len(delays) if len(delays) else None,
+                "busiest_destination": dest,
+                "busiest_destination_name": names.get(dest),
+                "busiest_destination_flights": int(busiest["count"][carrier]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def weather_delays(day: dt.date) -> dict[tuple[str, str], tuple[int, int, float | None]]:
+    """What `weather_delays` publishes for a day: (origin, weather) -> flights, cancelled, average delay."""
+    weather = read("weather.csv")[["origin", "time_hour", "precip", "visib"]]
+    joined = flights_of(day).merge(weather, on=["origin", "time_hour"])
+    joined["weather"] = "fair"
+    joined.loc[joined.visib < 5, "weather"] = "low visibility"
+    joined.loc[joined.precip > 0, "weather"] = "rain or snow"
+    return {
+        key: (len(group), int(group.dep_time.isna().sum()), group.dep_delay.mean() if group.dep_delay.notna().any() else None)
+        for key, group in joined.groupby(["origin", "weather"])
+    }

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from framework import sqlfile
 from framework.errors import JobDefinitionError
-from framework.jobs import EngineKind, Job
+from framework.jobs import EngineKind, Job, Sql
 
 
 def load(project: Project, text: str, name: str = "scores") -> Job:
@@ -231,3 +231,32 @@ def test_a_mutated_file_is_a_job_or_one_clear_error(tmp_path_factory: pytest.Tem
     file.write_text(text, encoding="utf-8", newline="")
     outcome = attempt(lambda: sqlfile.load(file, root))
     assert isinstance(outcome, Job) or str(outcome.where).startswith("scores.sql")
+
+
+TRINO = "engine: trino\noutput: db.out"
+
+
+def test_a_trino_job_reads_the_lake_and_connections_and_its_ctes_are_neither(project: Project) -> None:
+    statement = """WITH c AS (SELECT 1 AS one)
+        SELECT * FROM marts.daily CROSS JOIN ops.public.flights CROSS JOIN hive.raw.events CROSS JOIN tpch.tiny.region CROSS JOIN c"""
+    project.sql("wide", statement, header=TRINO)
+    inputs = project.jobs().get("wide").inputs
+    assert {name: one.describe() for name, one in inputs.items()} == {
+        "marts.daily": "marts.daily",
+        "raw.events": "raw.events",
+        "ops.public.flights": "ops.public.flights",
+    }
+
+
+def test_a_dialect_is_one_of_the_engines(project: Project) -> None:
+    project.sql("a", "SELECT 1 AS one", header=f"{TRINO}\ndialect: preto")
+    assert project.problem("a") == "jobs/a.sql:4: dialect: unknown dialect 'preto'\n  fix: did you mean 'presto'?"
+
+
+def test_session_properties_are_trinos(project: Project) -> None:
+    project.sql("a", "SELECT 1 AS one", header=f"{TRINO}\nsession: {{join_distribution_type: BROADCAST, spill_enabled: true}}")
+    body = project.jobs().get("a").body
+    assert isinstance(body, Sql)
+    assert body.session == {"join_distribution_type": "BROADCAST", "spill_enabled": "true"}
+    project.sql("b", "SELECT 1 AS one", header="engine: spark\noutput: db.other\nsession: {a: b}")
+    assert "only Trino has session properties" in project.problem("b")

@@ -15,6 +15,13 @@ if TYPE_CHECKING:
     from framework.catalog import TableInfo
 
 
+class QueryEngine(enum.StrEnum):
+    """What answers a query."""
+
+    SPARK = "spark"
+    TRINO = "trino"
+
+
 class Format(enum.StrEnum):
     """How rows are printed."""
 
@@ -24,7 +31,10 @@ class Format(enum.StrEnum):
 
 
 def query(
-    sql: Annotated[str, typer.Argument(help="One SELECT, in Spark SQL.")],
+    sql: Annotated[str, typer.Argument(help="One SELECT, in the engine's SQL.")],
+    engine: Annotated[
+        QueryEngine, typer.Option("--engine", help="Trino reads connections too: airline_ops.public.flights.")
+    ] = QueryEngine.SPARK,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Print at most this many rows.")] = 100,
     out: Annotated[Format, typer.Option("--format", "-f", help="How rows are printed.")] = Format.TABLE,
     env: common.EnvOption = common.DEFAULT_ENV,
@@ -37,9 +47,10 @@ def query(
     loaded = common.settings(env, set_)
     chosen = Format.JSON if as_json else out
     with opening.platform(loaded, quiet=chosen is not Format.TABLE) as platform:
-        from framework.query import run_query
+        from framework import query as asking
 
-        columns, rows, more = run_query(platform, sql, limit)
+        ask = asking.run_trino_query if engine is QueryEngine.TRINO else asking.run_query
+        columns, rows, more = ask(platform, sql, limit)
     _print_rows(columns, rows, chosen)
     if more and chosen is Format.TABLE:
         print(f"first {limit} rows; --limit gives more", file=sys.stderr)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from framework.cli import common, config, data, jobs, local, runs, tables, testing
+from framework.cli import common, config, data, jobs, local, runs, sql, tables, testing
 from framework.errors import EmrjobsError, UserError
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ app.command("vacuum")(tables.vacuum)
 app.command("optimize")(tables.optimize)
 app.add_typer(config.app, name="config")
 app.add_typer(local.app, name="local")
+app.add_typer(sql.app, name="sql")
 
 
 def _show_version(wanted: bool) -> None:

@@ -69,18 +69,8 @@ def partition_values(name: str) -> tuple[str, ...]:
     return tuple(unquote(part.split("=", 1)[1]) for part in name.split("/"))
 
 
-class StagingArea(Protocol):
-    """The way of one run's rows into one table."""
-
-    def write(self, frame: DataFrame) -> Staged:
-        """Compute the rows and write them where no reader looks.
-
-        Raises:
-            SchemaMismatch: they do not fit the table.
-        """
-
-    def read(self) -> DataFrame:
-        """The staged rows as they were written, for the checks."""
+class Area(Protocol):
+    """The way of one run's rows into one table, from the point where they are staged; how they get there is the engine's."""
 
     def publish(self) -> Published:
         """Make the staged rows visible in one commit.
@@ -91,6 +81,20 @@ class StagingArea(Protocol):
 
     def discard(self) -> None:
         """Remove what was staged and not published. Safe to call at any time."""
+
+
+class StagingArea(Area, Protocol):
+    """The way of one run's DataFrame into one table."""
+
+    def write(self, frame: DataFrame) -> Staged:
+        """Compute the rows and write them where no reader looks.
+
+        Raises:
+            SchemaMismatch: they do not fit the table.
+        """
+
+    def read(self) -> DataFrame:
+        """The staged rows as they were written, for the checks."""
 
 
 _LOADERS: Mapping[str, tuple[str, str]] = {

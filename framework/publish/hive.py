@@ -52,7 +52,7 @@ class HiveArea:
         if self._output.sorted_by:
             keys = [column.name for column in info.partition_keys]
             aligned = aligned.sortWithinPartitions(*keys, *[column.lower() for column in self._output.sorted_by])
-        self._folder = f"{_root(info)}/{RUNS}/{self._run_id}"
+        self._folder = f"{root(info)}/{RUNS}/{self._run_id}"
         rows = self._save(aligned, self._folder)
         self._names = self._partition_names(self._folder)
         self._staged = Staged(rows, self._folder)
@@ -69,12 +69,9 @@ class HiveArea:
         if self._output.write_mode == "append" and self._existing:
             folder = self._merged_with_existing()
         previous = self._existing.location if self._existing else None
-        if self._info.partition_keys:
-            self._publish_partitions(folder, self._names)
-        elif self._existing:
-            self._catalog.switch(self._existing, str(folder))
-        else:
-            self._catalog.create(replace(self._info, location=str(folder)), self._output.comment)
+        partitions = [Partition(partition_values(name), f"{folder}/{name}") for name in self._names]
+        plan = self._info if self._info.partition_keys else replace(self._info, location=str(folder))
+        show(self._catalog, self._output, self._existing, plan, partitions)
         self._published = True
         return Published(self._info.name, staged.rows, tuple(self._names), folder, previous)
 
@@ -136,17 +133,6 @@ class HiveArea:
         reader = self._spark.read.schema(self._schema).format(self._info.format).options(**self._info.options)
         return reader.option("recursiveFileLookup", "false").load(folder)
 
-    def _publish_partitions(self, folder: str | None, names: Sequence[str]) -> None:
-        assert self._info is not None
-        assert folder is not None
-        table = self._existing or self._catalog.create(self._info, self._output.comment)
-        partitions = [Partition(partition_values(name), f"{folder}/{name}") for name in names]
-        before = self._catalog.partitions(table) if self._output.write_mode == "overwrite" else []
-        self._catalog.put_partitions(table, partitions)
-        written = {partition.values for partition in partitions}
-        # New rows first, so that nobody sees less than before or after.
-        self._catalog.delete_partitions(table, [partition for partition in before if partition.values not in written])
-
     def _merged_with_existing(self) -> str:
         """A folder with the staged rows and the present ones of the same partitions: this layout has no other atomic append."""
         assert self._existing is not None
@@ -196,7 +182,31 @@ class HiveArea:
         return self._spark._jvm.org.apache.hadoop.fs.Path(uri)
 
 
-def _root(info: TableInfo) -> str:
+def show(catalog: Catalog, output: Table, existing: TableInfo | None, plan: TableInfo, partitions: Sequence[Partition]) -> None:
+    """Make a run's folder visible: as the location of its partitions, or of an unpartitioned table.
+
+    Args:
+        existing: the table as it was found, None when it is new.
+        plan: the table as it shall be.
+        partitions: those that the run wrote.
+
+    Raises:
+        PublishConflict: somebody else changed the table meanwhile.
+    """
+    if plan.partition_keys:
+        table = existing or catalog.create(plan, output.comment)
+        before = catalog.partitions(table) if output.write_mode == "overwrite" else []
+        catalog.put_partitions(table, partitions)
+        written = {partition.values for partition in partitions}
+        # New rows first, so that nobody sees less than before or after.
+        catalog.delete_partitions(table, [partition for partition in before if partition.values not in written])
+    elif existing:
+        catalog.switch(existing, plan.location)
+    else:
+        catalog.create(plan, output.comment)
+
+
+def root(info: TableInfo) -> str:
     """The table's folder, whichever run's folder it points at now."""
     return _RUN_FOLDER.sub("", info.location)
 

@@ -7,8 +7,7 @@ nothing is written, nothing is sent and no progress bar is drawn.
 An empty frame passes whatever judges rows, as Great Expectations has it; a suite that wants rows says so with
 expect_table_row_count_to_be_between.
 
-A suite on something else than a Spark DataFrame needs only another execution engine in `audit`: Great Expectations
-has one for SQL databases.
+`audit` judges a Spark DataFrame, `audit_table` a table of a SQL engine; only Great Expectations' execution engine differs.
 """
 
 from __future__ import annotations
@@ -74,27 +73,57 @@ def audit(frame: DataFrame, suite: Suite, *, parameters: Mapping[str, Any] | Non
         SuiteError: an expectation's arguments do not make sense together, or name a parameter that the run does not have.
         MissingExtra: Great Expectations is not installed.
     """
-    started = time.perf_counter()
-    suite = suite.bind(parameters or {})
     import_gx()
-    from great_expectations.validator.metric_configuration import MetricConfiguration
-
     from framework.quality.spark_engine import OneScanCalculator, OneScanEngine
 
     with quiet(), _job_group(frame, f"checks of {suite.name}") as spark_jobs:
-        checks = [_Check(expectation, _as_gx(expectation)) for expectation in suite.expectations]
-        _find_missing_columns(checks, frame)
         engine = OneScanEngine(frame)
         calculator = OneScanCalculator(engine, show_progress_bars=False)
-        row_count = MetricConfiguration("table.row_count", {})
-        counted = _resolve(checks, calculator, engine, {"partial_unexpected_count": 0}, also=[row_count])
-        if sample_rows > 0 and (failed := [check for check in checks if check.has_offending_rows]):
-            wanted = {"partial_unexpected_count": sample_rows, "include_unexpected_rows": True, "exclude_unexpected_values": True}
-            _resolve(failed, calculator, engine, wanted)
-        results = tuple(_result(check, sample_rows) for check in checks)
-        evidence = tuple(_evidence(check) for check in checks)
-        frame.sparkSession.catalog.dropTempView(_GX_VIEW)
-        return CheckReport(suite.name, results, counted.get(row_count.id), spark_jobs(), time.perf_counter() - started, evidence)
+        try:
+            return _judge(suite.bind(parameters or {}), engine, calculator, set(_paths(frame.schema.fields)), sample_rows, spark_jobs)
+        finally:
+            frame.sparkSession.catalog.dropTempView(_GX_VIEW)
+
+
+def audit_table(
+    url: str, schema: str, table: str, suite: Suite, *, parameters: Mapping[str, Any] | None = None, sample_rows: int = 5
+) -> CheckReport:
+    """Judge a table of a database by a suite, by queries in the database's own SQL.
+
+    Args:
+        url: of the database, as SQLAlchemy takes it; without a password.
+
+    Raises:
+        SuiteError: an expectation's arguments do not make sense together, or name a parameter that the run does not have.
+        MissingExtra: Great Expectations, or SQLAlchemy with the database's dialect, is not installed.
+    """
+    import_gx()
+    from great_expectations.validator.metrics_calculator import MetricsCalculator
+
+    from framework.quality.sql_engine import open_engine
+
+    with quiet(), open_engine(url, schema, table) as (engine, names):
+        calculator = MetricsCalculator(engine, show_progress_bars=False)
+        return _judge(suite.bind(parameters or {}), engine, calculator, names, sample_rows, lambda: None)
+
+
+def _judge(
+    suite: Suite, engine: Any, calculator: Any, names: set[str], sample_rows: int, spark_jobs: Callable[[], int | None]
+) -> CheckReport:
+    """Both passes over the data that `engine` holds, whose columns are `names`."""
+    from great_expectations.validator.metric_configuration import MetricConfiguration
+
+    started = time.perf_counter()
+    checks = [_Check(expectation, _as_gx(expectation)) for expectation in suite.expectations]
+    _find_missing_columns(checks, names)
+    row_count = MetricConfiguration("table.row_count", {})
+    counted = _resolve(checks, calculator, engine, {"partial_unexpected_count": 0}, also=[row_count])
+    if sample_rows > 0 and (failed := [check for check in checks if check.has_offending_rows]):
+        wanted = {"partial_unexpected_count": sample_rows, "include_unexpected_rows": True, "exclude_unexpected_values": True}
+        _resolve(failed, calculator, engine, wanted)
+    results = tuple(_result(check, sample_rows) for check in checks)
+    evidence = tuple(_evidence(check) for check in checks)
+    return CheckReport(suite.name, results, counted.get(row_count.id), spark_jobs(), time.perf_counter() - started, evidence)
 
 
 def _as_gx(expectation: Expectation) -> Any:
@@ -111,9 +140,8 @@ def _as_gx(expectation: Expectation) -> Any:
         raise SuiteError(f"{expectation.type}: {'; '.join(problems)}".replace("__root__: ", ""), where=expectation.where) from exc
 
 
-def _find_missing_columns(checks: Iterable[_Check], frame: DataFrame) -> None:
+def _find_missing_columns(checks: Iterable[_Check], names: set[str]) -> None:
     """Name columns that do not exist ourselves: Great Expectations would try three times, and not name the nearest."""
-    names = set(_paths(frame.schema.fields))
     for check in checks:
         missing = [name for name in check.asked.columns if name not in names]
         if missing and check.asked.type != "expect_column_to_exist":

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict
 
 from framework.config import document
 from framework.errors import SuiteError, nearest
-from framework.jobs import Job
+from framework.jobs import EngineKind, Job
 from framework.quality import catalogue
 from framework.quality.words import statement
 
@@ -141,7 +141,10 @@ def of_job(job: Job, root: Path) -> Suite | None:
         SuiteError: as `load_suite`.
     """
     file = job.suite_file(root)
-    return load_suite(file, name=str(job.checks), shown=file.relative_to(root).as_posix()) if file else None
+    if file is None:
+        return None
+    engine = "sql" if job.engine is EngineKind.TRINO else "spark"
+    return load_suite(file, name=str(job.checks), shown=file.relative_to(root).as_posix(), engine=engine)
 
 
 def _expectation(source: document.Document, index: int, item: Any, engine: str) -> Expectation:

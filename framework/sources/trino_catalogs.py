@@ -14,15 +14,7 @@ from urllib.parse import urlencode
 
 from framework.config.model import Connection, Settings
 from framework.errors import ConfigError
-
-LAKE = "iceberg"
-"""The catalog that a name without one is looked up in."""
-
-HIVE_LAYOUT = "hive"
-"""The catalog of Hive-layout tables."""
-
-OWN = (LAKE, HIVE_LAYOUT, "tpch", "memory", "system")
-"""Names that no connection may have where Trino is used."""
+from framework.jobs import HIVE_CATALOG, LAKE_CATALOG, TRINO_CATALOGS
 
 _PORTS = {"postgresql": 5432, "mysql": 3306, "opensearch": 9200}
 _ACCESS_KEY, _SECRET_KEY = "EMRJOBS_TRINO_ACCESS_KEY", "EMRJOBS_TRINO_SECRET_KEY"
@@ -44,6 +36,20 @@ class Metastore:
     kind: str
     warehouse: str
     uri: str | None = None
+
+
+@dataclass(frozen=True)
+class FederatedRead:
+    """A table of a connection that Trino reads by itself.
+
+    Attributes:
+        table: `schema.table`.
+        kind: the connection's.
+    """
+
+    connection: str
+    table: str
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,7 @@ def render(settings: Settings, value: Value) -> Catalogs:
     environment: dict[str, str] = {}
     properties: dict[str, Mapping[str, str]] = {}
     for name, connection in sorted(settings.connections.items()):
-        if name in OWN:
+        if name in TRINO_CATALOGS:
             raise ConfigError(f"connections.{name}: Trino has a catalog of that name already", fix="rename the connection")
         properties[name] = _operational(name, connection, value, environment)
     metastore = Metastore(settings.catalog.kind, settings.catalog.warehouse)
@@ -111,7 +117,7 @@ def lake(settings: Settings, metastore: Metastore, value: Value, environment: di
         "iceberg.catalog.type": "glue" if metastore.kind == "glue" else "hive_metastore",
         **tables,
         "iceberg.file-format": "PARQUET",
-        "iceberg.hive-catalog-name": HIVE_LAYOUT,
+        "iceberg.hive-catalog-name": HIVE_CATALOG,
         "iceberg.register-table-procedure.enabled": "true",
         **storage,
     }
@@ -119,14 +125,14 @@ def lake(settings: Settings, metastore: Metastore, value: Value, environment: di
         "connector.name": "hive",
         "hive.metastore": "glue" if metastore.kind == "glue" else "thrift",
         **tables,
-        "hive.iceberg-catalog-name": LAKE,
+        "hive.iceberg-catalog-name": LAKE_CATALOG,
         # A run writes to a folder that it names itself, and publishes by switching locations: nothing may be remembered.
         "hive.non-managed-table-writes-enabled": "true",
         "hive.metastore-cache-ttl": "0s",
         "hive.timestamp-precision": "MICROSECONDS",
         **storage,
     }
-    return {LAKE: iceberg, HIVE_LAYOUT: hive}
+    return {LAKE_CATALOG: iceberg, HIVE_CATALOG: hive}
 
 
 def _operational(name: str, connection: Connection, value: Value, environment: dict[str, str]) -> Mapping[str, str]:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework.publish import is_staging_name, partition_values, staging_name
-from framework.publish.hive import _root
+from framework.publish.hive import root
 from framework.publish.schema import fits
 
 TYPES = [
@@ -99,7 +99,7 @@ def test_a_decimal_fits_where_its_largest_and_its_finest_value_do(source: tuple[
 class TestHiveNames:
     def test_the_table_s_folder_is_the_same_whichever_run_it_points_at(self) -> None:
         for location in ("s3://b/t", "s3://b/t/_runs/r1", "s3://b/t/_runs/r1-merged"):
-            assert _root(type(table())(name="db.t", format="parquet", location=location, columns=())) == "s3://b/t"
+            assert root(type(table())(name="db.t", format="parquet", location=location, columns=())) == "s3://b/t"
 
     def test_partition_folders_give_their_values_back(self) -> None:
         assert partition_values("day=2013-01-15/carrier=UA") == ("2013-01-15", "UA")

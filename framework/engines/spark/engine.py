@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from framework import predicates
+from framework import progress as events
 from framework.aws import Aws
-from framework.engines.spark import failures, malformed, metrics, read
+from framework.engines.spark import conf, failures, malformed, metrics, read
 from framework.engines.spark.databases import Databases
 from framework.errors import EmrjobsError, JobFailed
 from framework.jobs import Job, Params, Sql
@@ -20,6 +23,10 @@ from framework.sources.paths import PathRead
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+    from framework.platform import Platform
+    from framework.quality.gate import CheckReport
+    from framework.quality.suite import Suite
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +50,23 @@ class SparkEngine:
         self._root = root
         self.quarantined: dict[str, int] = {}
         self.watermarks: dict[str, str] = {}
+
+    @staticmethod
+    def preload() -> None:
+        with suppress(ImportError):  # the session says better what is missing
+            importlib.import_module("pyspark.sql")
+
+    @classmethod
+    @contextmanager
+    def open(cls, platform: Platform) -> Iterator[Self]:
+        with platform.spark() as spark:
+            yield cls(spark, platform.aws, platform.root)
+
+    def ready(self) -> None:
+        conf.prepare(self.spark, self._aws)
+
+    def area(self, platform: Platform, job: Job, run_id: str) -> StagingArea:
+        return platform.area(self.spark, job, run_id)
 
     def stage(self, job: Job, inputs: Mapping[str, read.ResolvedInput], params: Params, area: StagingArea) -> tuple[Staged, dict[str, int]]:
         """Compute the job's output into `area`, which no reader looks at.
@@ -84,6 +108,25 @@ class SparkEngine:
             return read.frame(self.spark, one, params, databases, where=where)
         frame, self.quarantined[name] = malformed.set_aside(self.spark, name, one, where=where)
         return malformed.newest_of_each(frame, tuple(one.dedupe.keys), one.dedupe.by) if one.dedupe else frame
+
+    @contextmanager
+    def watched(self, text: str, on_event: events.OnRunEvent) -> Iterator[None]:
+        from framework.engines.spark.progress import ProgressPoller, SparkProgress
+
+        def tell(seen: SparkProgress) -> None:
+            if seen.total:
+                on_event(events.Working(text, seen.done, seen.total))
+
+        with ProgressPoller(self.spark.sparkContext, tell):
+            yield
+
+    def audit(self, area: StagingArea, suite: Suite, params: Params) -> CheckReport:
+        from framework.quality import gate
+
+        return gate.audit(area.read(), suite, parameters=params)
+
+    def cancel(self) -> None:
+        self.spark.sparkContext.cancelAllJobs()
 
 
 def compute(spark: SparkSession, job: Job, frames: Mapping[str, DataFrame], params: Params) -> DataFrame:

@@ -1,0 +1,1 @@
+"""The Trino engine: one SQL statement over the lake and every connection."""

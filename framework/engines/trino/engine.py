@@ -1,0 +1,115 @@
+"""The Trino engine: one SQL statement over the lake and every connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
+
+from framework import progress as events
+from framework.engines.trino import failures, statement
+from framework.engines.trino.client import Progress, TrinoClient
+from framework.errors import EmrjobsError, SchemaMismatch
+from framework.jobs import Job, Params, Sql
+from framework.publish import Staged
+from framework.publish.trino import Column, Query, TrinoArea
+from framework.publish.trino_hive import TrinoHiveArea
+from framework.publish.trino_iceberg import TrinoIcebergArea
+
+if TYPE_CHECKING:
+    from framework.platform import Platform
+    from framework.quality.gate import CheckReport
+    from framework.quality.suite import Suite
+
+
+class TrinoEngine:
+    """Executes one SQL job on a Trino server.
+
+    Args:
+        client: for this run alone.
+    """
+
+    def __init__(self, client: TrinoClient) -> None:
+        self.client = client
+        # Trino reads tables whole.
+        self.quarantined: dict[str, int] = {}
+        self.watermarks: dict[str, str] = {}
+
+    @staticmethod
+    def preload() -> None:
+        import trino.dbapi  # noqa: F401
+
+    @classmethod
+    @contextmanager
+    def open(cls, platform: Platform) -> Iterator[Self]:
+        yield cls(TrinoClient(platform.trino_url(), platform.settings.trino.user))
+
+    def ready(self) -> None:
+        """A client belongs to no thread."""
+
+    def area(self, platform: Platform, job: Job, run_id: str) -> TrinoArea:
+        output = job.output
+        existing = platform.catalog.find(output.name)
+        if output.write_mode == "merge" or output.schema_changes != "fail":
+            raise SchemaMismatch(
+                f"job {job.name}: mode merge and schema_changes are for Spark jobs", where=job.where, fix="use engine: spark"
+            )
+        kind: type[TrinoIcebergArea] | type[TrinoHiveArea] = (
+            TrinoIcebergArea if (existing.format if existing else output.format) == "iceberg" else TrinoHiveArea
+        )
+        return kind(self.client, platform.catalog, platform.aws, output, run_id, existing)
+
+    def stage(self, job: Job, inputs: Mapping[str, Any], params: Params, area: TrinoArea) -> tuple[Staged, dict[str, int]]:
+        """Run the job's statement into `area`, which no reader looks at.
+
+        Raises:
+            JobFailed: the statement failed; with its line and column.
+            DatasetNotFound, AccessRefused, ServiceUnavailable: something that it reads is not there, or not to be read.
+            SchemaMismatch: the output does not fit its table.
+            EngineUnavailable: Trino stopped; safe to retry.
+        """
+        from trino.exceptions import TrinoQueryError
+
+        assert isinstance(job.body, Sql)
+        body = statement.of(job.body.text, params, job.body.dialect, where=job.file)
+        lines_before: int | None = 1
+        try:
+            # Analysed alone first: an error in it has its place in the user's file then, and nothing was begun.
+            columns = self._describe(body.text)
+            lines_before = None
+            return area.write(Query(body.text, columns, job.body.session)), {}
+        except TrinoQueryError as exc:
+            known = failures.column_names(inputs, self.client)
+            # Later on the query is a part of another statement, and what fails is a value, which has no place.
+            raise failures.explain(exc, body, file=job.file, columns=known, client=self.client, lines_before=lines_before) from exc
+        except EmrjobsError as exc:
+            exc.where = exc.where or job.where
+            raise
+
+    def _describe(self, sql: str) -> list[Column]:
+        tell, self.client.on_progress = self.client.on_progress, None
+        try:
+            return self.client.describe(sql)
+        finally:
+            self.client.on_progress = tell
+
+    @contextmanager
+    def watched(self, text: str, on_event: events.OnRunEvent) -> Iterator[None]:
+        def tell(seen: Progress) -> None:
+            read = f"{seen.rows:,} rows, {seen.size_bytes / 1e6:,.1f} MB read"
+            on_event(events.Working(f"{text}: {seen.state.lower()}, {read}", seen.done, seen.total))
+
+        self.client.on_progress = tell
+        try:
+            yield
+        finally:
+            self.client.on_progress = None
+
+    def audit(self, area: TrinoArea, suite: Suite, params: Params) -> CheckReport:
+        from framework.quality import gate
+
+        catalog, schema, table = (part.strip('"') for part in area.staged_table.split("."))
+        return gate.audit_table(f"{self.client.sqlalchemy_url}/{catalog}", schema, table, suite, parameters=params)
+
+    def cancel(self) -> None:
+        self.client.cancel()

@@ -1,0 +1,92 @@
+"""A SQL job's text as Trino gets it, and the way back from a position in that to the user's file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from framework import predicates
+from framework.errors import JobDefinitionError
+from framework.jobs import Params
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A query with its parameters filled in as typed literals.
+
+    Attributes:
+        text: without a semicolon at its end; line for line the file where nothing had to be translated.
+        source: the file's text.
+        edits: (start, end) in `text` and (start, end) in `source` of each parameter; None when it was translated.
+    """
+
+    text: str
+    source: str
+    edits: tuple[tuple[int, int, int, int], ...] | None
+
+    def position(self, line: int, column: int) -> tuple[int, int] | None:
+        """Line and column (from 1) in the file of those in `text`; None when the text was translated."""
+        if self.edits is None or line < 1:
+            return None
+        lines = self.text.split("\n")
+        if line > len(lines):
+            return None
+        offset = sum(len(one) + 1 for one in lines[: line - 1]) + min(column - 1, len(lines[line - 1]))
+        for start, end, source_start, source_end in reversed(self.edits):
+            if offset >= end:
+                offset += source_end - end
+                break
+            if offset >= start:
+                offset = source_start
+                break
+        before = self.source[:offset]
+        return before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1
+
+
+def of(source: str, params: Params, dialect: str, *, where: str) -> Statement:
+    """The statement of a job.
+
+    Raises:
+        JobDefinitionError: a placeholder stands inside quotes, or the dialect cannot be translated.
+    """
+    parts, edits, position, length = [], [], 0, 0
+    token_dialect = predicates.lexical(dialect)
+    for start, end, name in predicates.spans(source, token_dialect, where=where):
+        literal = predicates.literal(params[name], token_dialect)
+        between = source[position:start]
+        begin = length + len(between)
+        edits.append((begin, begin + len(literal), start, end))
+        parts += [between, literal]
+        position, length = end, begin + len(literal)
+    text = without_semicolon("".join([*parts, source[position:]]), token_dialect)
+    if dialect == "trino":
+        return Statement(text, source, tuple(edits))
+    return Statement(translate(text, dialect, where=where)[0], source, None)
+
+
+def translate(sql: str, dialect: str, *, where: str) -> tuple[str, list[str]]:
+    """A statement in Trino's SQL, and what could not be translated with certainty; `:name` comes back as `{name}`.
+
+    Raises:
+        JobDefinitionError: it does not parse.
+    """
+    import sqlglot
+    from sqlglot import exp
+    from sqlglot.errors import SqlglotError, UnsupportedError
+
+    try:
+        parsed = sqlglot.parse_one(sql, read=dialect)
+        tree = parsed.transform(lambda node: exp.Var(this=f"{{{node.name}}}") if isinstance(node, exp.Placeholder) else node)
+        try:
+            return tree.sql(dialect="trino", pretty=True, comments=False, unsupported_level=sqlglot.ErrorLevel.RAISE), []
+        except UnsupportedError as exc:
+            return tree.sql(dialect="trino", pretty=True, comments=False, unsupported_level=sqlglot.ErrorLevel.IGNORE), str(
+                exc
+            ).splitlines()
+    except SqlglotError as exc:
+        raise JobDefinitionError(f"does not parse as {dialect} SQL: {str(exc).splitlines()[0]}", where=where) from exc
+
+
+def without_semicolon(sql: str, dialect: str) -> str:
+    """The text with the semicolon that ends it as a space: the statement goes on inside another one."""
+    masked = predicates.masked(sql, dialect)
+    return "".join(" " if mask == ";" else char for char, mask in zip(sql, masked, strict=True))

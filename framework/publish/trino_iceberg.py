@@ -1,0 +1,253 @@
+"""Publish to Iceberg tables through Trino.
+
+Trino (476) can write neither to a branch nor stage a snapshot, so a run writes to a table of its own under a staging name. For
+a table that exists it is an empty copy of it: same columns with the same field ids, same partitioning, data files below the
+same location. Publishing adds these files to the table, and removes those that they replace, in one Iceberg commit whose
+snapshot carries the run's id: a second publish of the same run finds it and does nothing. Of concurrent commits one wins and
+the others are made again on its state.
+
+A table that does not exist yet is registered under its own name when the checks passed, as the Spark engine does.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from framework.aws import Aws
+from framework.catalog import Catalog, TableInfo
+from framework.errors import PublishConflict, SchemaMismatch
+from framework.jobs import LAKE_CATALOG, Table
+from framework.predicates import literal
+from framework.publish import Published, Staged, iceberg, staging_name
+from framework.publish.trino import Executes, Query, aligned, check_columns, quoted
+from framework.sources.paths import normalise, split_s3
+
+if TYPE_CHECKING:
+    from pyiceberg.catalog.glue import GlueCatalog
+    from pyiceberg.manifest import DataFile
+
+_log = logging.getLogger(__name__)
+
+_ATTEMPTS = 20
+_RUN_ID = "emrjobs.run-id"
+
+
+class TrinoIcebergArea:
+    """Staging area of one run for one Iceberg table."""
+
+    def __init__(self, client: Executes, catalog: Catalog, aws: Aws, output: Table, run_id: str, existing: TableInfo | None) -> None:
+        self._client = client
+        self._catalog = catalog
+        self._aws = aws
+        self._output = output
+        self._run_id = run_id
+        self._name = output.name.lower()
+        self._exists = existing is not None
+        self._stage_name = staging_name(self._name, run_id)
+        self._staged: Staged | None = None
+        self._published = False
+        self.staged_table = quoted(LAKE_CATALOG, *self._stage_name.split("."))
+
+    def write(self, query: Query) -> Staged:
+        if self._exists:
+            columns = self._client.columns(quoted(LAKE_CATALOG, *self._name.split(".")))
+            text = aligned(query, self._name, columns)
+            self._fork()
+            names = ", ".join(quoted(column.name) for column in columns)
+            statement = f"INSERT INTO {self.staged_table} ({names})\n{text}"
+        else:
+            check_columns(query, self._output)
+            self._catalog.drop(self._stage_name)
+            statement = f"CREATE TABLE {self.staged_table} WITH ({self._properties()}) AS\n{query.text}"
+        done = self._client.execute(statement, session=query.session)
+        self._staged = Staged(max(done.written, 0), str(self._stage.location()))
+        return self._staged
+
+    def publish(self) -> Published:
+        assert self._staged is not None, "write() comes first"
+        if not self._exists:
+            try:
+                return self._register()
+            except PublishConflict:
+                # Another first run won: its columns may have other ids, and files are added by ids.
+                if self._stage.schema() != self._target().schema() or self._stage.spec() != self._target().spec():
+                    raise
+        published = self._commit()
+        self._published = True
+        self._forget(self._stage, data=False)
+        return published
+
+    def discard(self) -> None:
+        if not self._published and self._catalog.find(self._stage_name) is not None:
+            self._forget(self._stage, data=True)
+
+    def _forget(self, stage: Any, *, data: bool) -> None:
+        """Drop the staging name, and delete what nobody else refers to."""
+        self._catalog.drop(self._stage_name)
+        gone = [stage.metadata_location, *(entry.metadata_file for entry in stage.metadata.metadata_log)]
+        if snapshot := stage.current_snapshot():
+            gone += [snapshot.manifest_list, *(manifest.manifest_path for manifest in snapshot.manifests(stage.io))]
+        if data:
+            gone += [file.file_path for file in _data_files(stage)]
+        gone += [one.statistics_path for one in stage.metadata.statistics]
+        # Not by pyarrow, which leaves a marker for each folder behind.
+        s3 = self._aws.client("s3")
+        for bucket, key in map(split_s3, map(normalise, gone)):
+            s3.delete_object(Bucket=bucket, Key=key)
+
+    # A table that exists
+
+    def _fork(self) -> None:
+        """Register an empty copy of the table under the staging name."""
+        from pyiceberg.serializers import ToOutputFile
+        from pyiceberg.table.metadata import TableMetadataUtil
+
+        target = self._target()
+        described = target.metadata.model_dump(by_alias=True)
+        described |= {"snapshots": [], "snapshot-log": [], "metadata-log": [], "refs": {}, "statistics": [], "partition-statistics": []}
+        described |= {"current-snapshot-id": None, "last-sequence-number": 0, "table-uuid": str(uuid.uuid4())}
+        metadata = TableMetadataUtil.parse_obj(described)
+        location = f"{target.location().rstrip('/')}/metadata/00000-{uuid.uuid4()}.metadata.json"
+        ToOutputFile.table_metadata(metadata, target.io.new_output(location))
+        self._catalog.drop(self._stage_name)
+        self._lake.register_table(self._stage_name, location)
+
+    def _commit(self) -> Published:
+        from pyiceberg.exceptions import CommitFailedException
+        from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+        try:
+            for attempt in Retrying(
+                retry=retry_if_exception_type(CommitFailedException),
+                wait=wait_random_exponential(multiplier=0.05, max=2),
+                stop=stop_after_attempt(_ATTEMPTS),
+                reraise=True,
+            ):
+                with attempt:
+                    return self._commit_once()
+        except CommitFailedException as exc:
+            raise PublishConflict(f"{self._name} changed while this run was publishing: {exc}", fix="run the job again") from exc
+        raise AssertionError("unreachable")
+
+    def _commit_once(self) -> Published:
+        assert self._staged is not None
+        target = self._target()
+        rows, files = self._staged.rows, list(_data_files(self._stage))
+        partitions = tuple(sorted({path for file in files if (path := _partition(target, file))}))
+        for snapshot in reversed(target.metadata.snapshots):
+            if snapshot.summary is not None and snapshot.summary.additional_properties.get(_RUN_ID) == self._run_id:
+                _log.info("run %s is already published to %s", self._run_id, self._name)
+                return Published(self._name, rows, partitions, str(snapshot.snapshot_id), _text(snapshot.parent_snapshot_id))
+        current = target.current_snapshot()
+        previous = current.snapshot_id if current else None
+        replaced = list(self._replaced(target, partitions))
+        if not files and not replaced:
+            return Published(self._name, 0, (), _text(previous), _text(previous))
+        with target.transaction() as transaction:
+            update = transaction.update_snapshot(snapshot_properties={_RUN_ID: self._run_id})
+            with update.overwrite() if replaced else update.fast_append() as commit:
+                for file in replaced:
+                    commit.delete_data_file(file)
+                for file in files:
+                    commit.append_data_file(file)
+        committed = target.current_snapshot()
+        assert committed is not None
+        return Published(self._name, rows, partitions, str(committed.snapshot_id), _text(previous))
+
+    def _replaced(self, target: Any, partitions: tuple[str, ...]) -> Iterator[DataFile]:
+        """The table's files that this run's replace, by the mode of the output."""
+        if self._output.write_mode == "append":
+            return
+        for file in _data_files(target):
+            if self._output.write_mode == "overwrite":
+                yield file
+            elif file.spec_id != target.spec().spec_id:
+                raise SchemaMismatch(
+                    f"{self._name} has files of an older partitioning, so nobody can tell which of them a partition replaces",
+                    fix="rewrite it once by a run with mode overwrite",
+                )
+            elif _partition(target, file) in partitions:
+                yield file
+
+    # A table that does not exist yet
+
+    def _properties(self) -> str:
+        # A folder of its own: Trino creates no table where something lies, and another first run may be at work.
+        location = f"{self._catalog.ensure_database(self._output.database)}/{self._output.table}-{self._run_id.rsplit('-', 1)[-1]}"
+        keys = ", ".join(literal(quoted(column.lower()), "trino") for column in self._output.partitioned_by)
+        properties = {"format": "'PARQUET'", "format_version": "2", "location": literal(location, "trino")}
+        if keys:
+            properties["partitioning"] = f"ARRAY[{keys}]"
+        if self._output.sorted_by:
+            properties["sorted_by"] = f"ARRAY[{', '.join(literal(quoted(column.lower()), 'trino') for column in self._output.sorted_by)}]"
+        return ", ".join(f"{name} = {value}" for name, value in properties.items())
+
+    def _register(self) -> Published:
+        from pyiceberg.exceptions import TableAlreadyExistsError
+
+        assert self._staged is not None
+        stage = self._stage
+        partitions = {path for file in _data_files(stage) if (path := _partition(stage, file))}
+        with stage.transaction() as transaction:
+            transaction.set_properties({key: value for key, value in iceberg.properties(self._output).items() if key != "format-version"})
+        stage = self._stage
+        try:
+            self._lake.register_table(self._name, stage.metadata_location)
+        except TableAlreadyExistsError as exc:
+            raise PublishConflict(f"table {self._name} was created by another run meanwhile", fix="run the job again") from exc
+        # Only the name goes: the registered table owns the files now.
+        self._catalog.drop(self._stage_name)
+        self._published = True
+        snapshot = stage.current_snapshot()
+        return Published(self._name, self._staged.rows, tuple(sorted(partitions)), str(snapshot.snapshot_id) if snapshot else None, None)
+
+    # Both
+
+    @cached_property
+    def _lake(self) -> GlueCatalog:
+        from pyiceberg.catalog.glue import GlueCatalog
+
+        keys = self._aws.credentials()
+        properties = {"py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO", "s3.region": self._aws.region}
+        if endpoint := self._aws.endpoint("s3"):
+            properties["s3.endpoint"] = endpoint
+        if keys:
+            properties |= {"s3.access-key-id": keys.key_id, "s3.secret-access-key": keys.secret}
+            if keys.token:
+                properties["s3.session-token"] = keys.token
+        return GlueCatalog("emrjobs", client=self._aws.client("glue"), **properties)
+
+    def _target(self) -> Any:
+        return self._lake.load_table(self._name)
+
+    @property
+    def _stage(self) -> Any:
+        return self._lake.load_table(self._stage_name)
+
+
+def _data_files(table: Any) -> Iterator[DataFile]:
+    """Data files of a table's current snapshot, each with the partition spec that it was written with."""
+    from pyiceberg.manifest import DataFileContent
+
+    snapshot = table.current_snapshot()
+    if snapshot is None:
+        return
+    for manifest in snapshot.manifests(table.io):
+        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
+            if entry.data_file.content == DataFileContent.DATA:
+                entry.data_file.spec_id = manifest.partition_spec_id
+                yield entry.data_file
+
+
+def _partition(table: Any, file: DataFile) -> str:
+    """`column=value/...` of a file; empty in an unpartitioned table."""
+    spec = table.specs()[file.spec_id]
+    return str(spec.partition_to_path(file.partition, table.schema())) if spec.fields else ""
+
+
+def _text(snapshot_id: int | None) -> str | None:
+    return None if snapshot_id is None else str(snapshot_id)
