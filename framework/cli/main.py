@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from framework.cli import common, config, data, jobs, local, runs, sql, tables, testing
+from framework.cli import common, config, data, jobs, local, runs, scaffold, sql, tables, testing
 from framework.errors import EmrjobsError, UserError
 
 app = typer.Typer(
@@ -20,6 +20,8 @@ app = typer.Typer(
     rich_markup_mode=None,  # Rich's help screens cost more CPU time than everything else that --help does
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("init")(scaffold.init)
+app.add_typer(scaffold.app, name="new")
 app.command("jobs")(jobs.jobs)
 app.command("plan")(jobs.plan)
 app.command("run")(jobs.run)
