@@ -136,6 +136,8 @@ class TrinoIcebergArea:
     def _commit_once(self) -> Published:
         assert self._staged is not None
         target = self._target()
+        # pyiceberg's own retry would keep the choice of files to replace, and so leave those of the commit that overtook it.
+        target.metadata.properties["commit.retry.num-retries"] = "0"
         rows, files = self._staged.rows, list(_data_files(self._stage))
         partitions = tuple(sorted({path for file in files if (path := _partition(target, file))}))
         for snapshot in reversed(target.metadata.snapshots):

@@ -146,8 +146,11 @@ def test_nothing_is_seen_until_it_is_published_and_publishing_twice_is_publishin
     assert seen(table) == [row(1), row(2)]
 
 
-def test_of_many_publishers_at_once_none_loses_a_row(table: str, run_sql: RunSql, seen: Any, platform: Platform) -> None:
-    output = Table(table, partitioned_by=["day"], mode="append")
+@pytest.mark.parametrize("mode", ["append", "overwrite_partitions"])
+def test_of_many_publishers_at_once_none_loses_a_row_and_the_last_one_replaces_all(
+    mode: str, table: str, run_sql: RunSql, seen: Any, platform: Platform
+) -> None:
+    output = Table(table, partitioned_by=["day"], mode=mode)
     run_sql(output, values(row(0)))
 
     def publish(number: int) -> None:
@@ -159,7 +162,8 @@ def test_of_many_publishers_at_once_none_loses_a_row(table: str, run_sql: RunSql
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(publish, range(1, 7)))
-    assert seen(table) == [row(number) for number in range(7)]
+    found = seen(table)
+    assert found == [row(number) for number in range(7)] if mode == "append" else len(found) == 1
     assert staging_names(platform) == []
 
 
