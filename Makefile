@@ -8,12 +8,14 @@ BIN := .venv/bin
 READY := .venv/.ready
 EXTRAS := --extra spark --extra trino --extra quality --extra emr --extra local --extra dev
 
-# What the targets take: make run JOB=daily_etl DATE=2013-03-08 ENV=embedded PARAMS="a=1 b=2" UPSTREAM=1
+# What the targets take: make run JOB=daily_etl DATE=2013-03-08 ENV=embedded PARAMS="a=1 b=2" UPSTREAM=1 CATALOG=hive
 ENV ?= embedded
 ARGS ?=
 export SQL
+# CATALOG=hive: the Hive metastore instead of Glue.
+IN = $(if $(CATALOG),--set catalog.kind=$(CATALOG))
 
-OPTIONS = --env $(ENV) $(if $(DATE),-p date=$(DATE)) $(foreach p,$(PARAMS),-p $(p)) $(if $(UPSTREAM),--upstream) $(ARGS)
+OPTIONS = --env $(ENV) $(if $(DATE),-p date=$(DATE)) $(foreach p,$(PARAMS),-p $(p)) $(if $(UPSTREAM),--upstream) $(IN) $(ARGS)
 
 .PHONY: help
 help: ## List the targets
@@ -21,7 +23,7 @@ help: ## List the targets
 
 ##@ Jobs
 .PHONY: run plan jobs
-run: $(READY) need-JOB ## Run a job: JOB=daily_etl [DATE=2013-03-08] [PARAMS="a=1"] [UPSTREAM=1] [ENV=embedded]
+run: $(READY) need-JOB ## Run a job: JOB=daily_etl [DATE=2013-03-08] [PARAMS="a=1"] [UPSTREAM=1] [ENV=embedded] [CATALOG=hive]
 	@$(BIN)/emrjobs run $(JOB) $(OPTIONS)
 
 plan: $(READY) need-JOB ## Print what a run would read, check and write: JOB=...
@@ -34,14 +36,14 @@ jobs: $(READY) ## List the jobs
 .PHONY: query show tables runs logs
 query: $(READY) ## Ask the tables: SQL="select ..." [ENGINE=trino]
 	@test -n "$$SQL" || { echo 'say which query: make query SQL="select * from marts.daily_performance limit 10"' >&2; exit 2; }
-	@$(BIN)/emrjobs query "$$SQL" $(if $(ENGINE),--engine $(ENGINE)) --env $(ENV) $(ARGS)
+	@$(BIN)/emrjobs query "$$SQL" $(if $(ENGINE),--engine $(ENGINE)) --env $(ENV) $(IN) $(ARGS)
 
 show: $(READY) ## Print a table: TABLE=marts.daily_performance
 	@test -n "$(TABLE)" || { echo "say which table: make show TABLE=marts.daily_performance" >&2; exit 2; }
-	@$(BIN)/emrjobs show $(TABLE) --env $(ENV) $(ARGS)
+	@$(BIN)/emrjobs show $(TABLE) --env $(ENV) $(IN) $(ARGS)
 
 tables: $(READY) ## List the tables
-	@$(BIN)/emrjobs tables --env $(ENV) $(ARGS)
+	@$(BIN)/emrjobs tables --env $(ENV) $(IN) $(ARGS)
 
 runs: $(READY) ## List the runs
 	@$(BIN)/emrjobs runs --env $(ENV) $(ARGS)

@@ -69,7 +69,14 @@ class Platform:
 
     @cached_property
     def catalog(self) -> Catalog:
-        return open_catalog(self.settings.catalog, self.aws)
+        return open_catalog(self.settings.catalog, self.aws, self.metastore)
+
+    @property
+    def metastore(self) -> str | None:
+        """Address of the Hive metastore where the catalog is one; on this machine asking for it starts it."""
+        if self.settings.catalog.kind != "hive":
+            return None
+        return self.resolver.text(self.settings.catalog.uri, key="catalog.uri")
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -85,7 +92,7 @@ class Platform:
 
     def spark(self) -> AbstractContextManager[SparkSession]:
         """A Spark session of this environment; leaving the context stops it."""
-        return self._start_spark(conf.derive(self.settings, self.aws, project=str(self.root)))
+        return self._start_spark(conf.derive(self.settings, self.aws, project=str(self.root), metastore=self.metastore))
 
     def trino_url(self) -> str:
         """Where Trino's coordinator listens; a server of this machine is started when it does not run yet.

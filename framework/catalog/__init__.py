@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from framework.config import model
+from framework.errors import MissingExtra
 
 if TYPE_CHECKING:
     from framework.aws import Aws
@@ -47,7 +48,7 @@ class TableInfo:
         partition_keys: of a Hive-layout table; an Iceberg table keeps its partitioning in its own metadata.
         options: Spark reader options that say the same as the SerDe.
         parameters: the catalog's own, unchanged.
-        version: what a conditional update compares (Glue: VersionId).
+        version: what a conditional update compares (Glue: VersionId; Hive: location and time of the last change).
         raw: the catalog's own record, for updates that keep what they do not know.
     """
 
@@ -112,14 +113,34 @@ class Catalog(Protocol):
         """Forget a table; its files stay. A table that is not there is not an error."""
 
 
-def _glue(settings: model.Catalog, aws: Aws) -> Catalog:
+def _glue(settings: model.Catalog, aws: Aws, uri: str | None) -> Catalog:
     loaded: Catalog = importlib.import_module("framework.catalog.glue").GlueCatalog(settings, aws)
     return loaded
 
 
-_LOADERS: Mapping[str, Callable[[model.Catalog, Aws], Catalog]] = {"glue": _glue}
+def _hive(settings: model.Catalog, aws: Aws, uri: str | None) -> Catalog:
+    try:
+        module = importlib.import_module("framework.catalog.hive")
+    except ModuleNotFoundError as exc:
+        if exc.name and exc.name.split(".")[0] == "framework":
+            raise
+        raise MissingExtra(
+            f"catalog.kind hive needs the package {exc.name!r}, which is not installed", fix="pip install 'emrjobs[hive]'"
+        ) from exc
+    loaded: Catalog = module.HiveCatalog(settings, uri or "")
+    return loaded
 
 
-def open_catalog(settings: model.Catalog, aws: Aws) -> Catalog:
-    """The catalog that the settings name."""
-    return _LOADERS[settings.kind](settings, aws)
+_LOADERS: Mapping[str, Callable[[model.Catalog, Aws, str | None], Catalog]] = {"glue": _glue, "hive": _hive}
+
+
+def open_catalog(settings: model.Catalog, aws: Aws, uri: str | None) -> Catalog:
+    """The catalog that the settings name.
+
+    Args:
+        uri: address of the metastore where the catalog is one.
+
+    Raises:
+        MissingExtra: its client is not installed.
+    """
+    return _LOADERS[settings.kind](settings, aws, uri)

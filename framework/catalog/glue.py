@@ -26,8 +26,6 @@ _INPUT_KEYS = {
     "Name", "Description", "Owner", "LastAccessTime", "LastAnalyzedTime", "Retention", "StorageDescriptor", "PartitionKeys",
     "ViewOriginalText", "ViewExpandedText", "TableType", "Parameters", "TargetTable",
 }  # fmt: skip
-# Statistics of the old files are wrong for the new ones.
-_STALE_PARAMETERS = ("numRows", "numFiles", "totalSize", "rawDataSize", "COLUMN_STATS_ACCURATE")
 
 
 class GlueCatalog:
@@ -53,7 +51,7 @@ class GlueCatalog:
             raise explain(exc, f"look up table {name} in Glue") from exc
         except BotoCoreError as exc:
             raise explain(exc, f"look up table {name} in Glue") from exc
-        return _table_info(answer["Table"])
+        return serde.table_info(answer["Table"])
 
     def tables(self) -> list[TableInfo]:
         try:
@@ -61,7 +59,7 @@ class GlueCatalog:
             for database in self._pages("get_databases", "DatabaseList"):
                 for raw in self._pages("get_tables", "TableList", DatabaseName=database["Name"]):
                     try:
-                        found.append(_table_info(raw))
+                        found.append(serde.table_info(raw))
                     except EmrjobsError as exc:  # a view, or a SerDe of another tool: not ours to list
                         _log.debug("not listed: %s", exc)
         except (ClientError, BotoCoreError) as exc:
@@ -172,7 +170,7 @@ class GlueCatalog:
     def switch(self, table: TableInfo, location: str) -> None:
         definition = {key: value for key, value in table.raw.items() if key in _INPUT_KEYS}
         definition["StorageDescriptor"] = {**definition["StorageDescriptor"], "Location": location}
-        definition["Parameters"] = _fresh(table.parameters)
+        definition["Parameters"] = serde.without_statistics(table.parameters)
         arguments: dict[str, Any] = {"DatabaseName": table.name.split(".")[0], "TableInput": definition}
         if table.version is not None:
             arguments["VersionId"] = table.version
@@ -200,10 +198,6 @@ def _code(exc: ClientError | BotoCoreError) -> str:
     return str(exc.response.get("Error", {}).get("Code", "")) if isinstance(exc, ClientError) else ""
 
 
-def _fresh(parameters: Any) -> dict[str, str]:
-    return {key: value for key, value in dict(parameters).items() if key not in _STALE_PARAMETERS}
-
-
 def _batches(items: Sequence[Partition], size: int) -> Iterator[Sequence[Partition]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
@@ -217,29 +211,3 @@ def _partition_input(table: TableInfo, partition: Partition) -> dict[str, Any]:
     # Athena and Hive read a partition by its own descriptor, not by the table's.
     described = {key: value for key, value in table.raw["StorageDescriptor"].items() if key != "Location"}
     return {"Values": list(partition.values), "StorageDescriptor": {**described, "Location": partition.location}}
-
-
-def _table_info(raw: dict[str, Any]) -> TableInfo:
-    name = f"{raw['DatabaseName']}.{raw['Name']}".lower()
-    parameters = raw.get("Parameters", {})
-    storage = raw.get("StorageDescriptor", {})
-    columns = tuple(Column(column["Name"], column.get("Type", "string"), column.get("Comment")) for column in storage.get("Columns", []))
-    keys = tuple(Column(column["Name"], column.get("Type", "string"), column.get("Comment")) for column in raw.get("PartitionKeys", []))
-    if parameters.get("table_type", "").upper() == "ICEBERG":
-        table_format, options = "iceberg", {}
-    else:
-        described = storage.get("SerdeInfo", {})
-        library = described.get("SerializationLibrary", "")
-        table_format = serde.format_of(name, library)
-        options = serde.reader_options(table_format, library, described.get("Parameters", {}), parameters)
-    return TableInfo(
-        name=name,
-        format=table_format,
-        location=str(storage.get("Location", "")).rstrip("/"),
-        columns=columns,
-        partition_keys=keys,
-        options=options,
-        parameters=parameters,
-        version=raw.get("VersionId"),
-        raw=raw,
-    )

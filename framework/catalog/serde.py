@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
+from framework.catalog import Column, TableInfo
 from framework.errors import DatasetNotFound
 
 OPEN_CSV = "org.apache.hadoop.hive.serde2.OpenCSVSerde"
@@ -61,6 +62,14 @@ WRITE_OPTIONS: Mapping[str, Mapping[str, str]] = {
     "json": {"timestampFormat": "yyyy-MM-dd HH:mm:ss.SSSSSS"},
 }
 
+# Statistics of the old files are wrong for the new ones.
+_STALE_PARAMETERS = ("numRows", "numFiles", "totalSize", "rawDataSize", "COLUMN_STATS_ACCURATE")
+
+
+def without_statistics(parameters: Mapping[str, str]) -> dict[str, str]:
+    """A table's parameters for when its files are others."""
+    return {key: value for key, value in parameters.items() if key not in _STALE_PARAMETERS}
+
 
 def descriptor(table_format: str) -> dict[str, Any]:
     """Input format, output format and SerDe of a new table."""
@@ -104,3 +113,34 @@ def reader_options(table_format: str, library: str, serde: Mapping[str, str], pa
     if parameters.get("skip.header.line.count", serde.get("skip.header.line.count", "0")).strip() not in ("", "0"):
         options["header"] = "true"
     return options
+
+
+def table_info(raw: Mapping[str, Any]) -> TableInfo:
+    """A table as Glue's GetTable describes it (Glue API reference, Table).
+
+    Raises:
+        DatasetNotFound: its SerDe is none that can be read here.
+    """
+    name = f"{raw['DatabaseName']}.{raw['Name']}".lower()
+    parameters = raw.get("Parameters", {})
+    storage = raw.get("StorageDescriptor", {})
+    columns = tuple(Column(column["Name"], column.get("Type", "string"), column.get("Comment")) for column in storage.get("Columns", []))
+    keys = tuple(Column(column["Name"], column.get("Type", "string"), column.get("Comment")) for column in raw.get("PartitionKeys", []))
+    if parameters.get("table_type", "").upper() == "ICEBERG":
+        table_format, options = "iceberg", {}
+    else:
+        described = storage.get("SerdeInfo", {})
+        library = described.get("SerializationLibrary", "")
+        table_format = format_of(name, library)
+        options = reader_options(table_format, library, described.get("Parameters", {}), parameters)
+    return TableInfo(
+        name=name,
+        format=table_format,
+        location=str(storage.get("Location", "")).rstrip("/"),
+        columns=columns,
+        partition_keys=keys,
+        options=options,
+        parameters=parameters,
+        version=raw.get("VersionId"),
+        raw=raw,
+    )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from framework.config.references import is_late
 
@@ -46,33 +46,59 @@ class Connection(Section):
     """One operational system, described once for every engine.
 
     Attributes:
-        kind: postgresql or mysql.
-        host, port, database, user: as the driver takes them; `${local:...}` in the embedded target.
+        kind: postgresql, mysql or opensearch.
+        host, port: `${local:...}` in the embedded target.
+        database, user: as the driver takes them; OpenSearch has no databases, and a user only where it asks for one.
         password: a reference, never the text itself.
         options: driver properties (`sslmode`, ...).
         max_connections: how many connections one run may hold.
     """
 
-    kind: Literal["postgresql", "mysql"]
+    kind: Literal["postgresql", "mysql", "opensearch"]
     host: str
     port: Port | Late | None = None
-    database: str
-    user: str
+    database: str = ""
+    user: str = ""
     password: Secret | None = None
     options: dict[str, str] = {}
     max_connections: Annotated[int, Field(ge=1, le=64)] = 4
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        missing = [name for name in ("database", "user") if self.kind != "opensearch" and not getattr(self, name)]
+        if missing:
+            raise ValueError(f"kind {self.kind} needs {' and '.join(missing)}")
+        return self
 
 
 class Catalog(Section):
     """Where table names are resolved.
 
     Attributes:
-        kind: glue (AWS Glue Data Catalog).
+        kind: glue (AWS Glue Data Catalog) or hive (a Hive metastore).
         warehouse: prefix under which new databases and tables lie.
+        uri: of the metastore, `thrift://host:9083`; used with kind hive only.
+        hive_warehouse: what `warehouse` is with kind hive, in an environment that has both catalogs: two catalogs must not keep
+            tables in one folder, where the cleaning up of one would remove files of the other.
     """
 
-    kind: Literal["glue"] = "glue"
+    kind: Literal["glue", "hive"] = "glue"
     warehouse: Prefix
+    uri: str | None = None
+    hive_warehouse: Prefix | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _warehouse_of_kind(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("kind") == "hive" and data.get("hive_warehouse"):
+            return {**data, "warehouse": data["hive_warehouse"]}
+        return data
+
+    @model_validator(mode="after")
+    def _has_address(self) -> Self:
+        if self.kind == "hive" and not self.uri:
+            raise ValueError("kind hive needs the address of the metastore: uri: thrift://host:9083")
+        return self
 
 
 class Aws(Section):

@@ -44,6 +44,8 @@ SERVICES: Mapping[str, Callable[[Settings], Service]] = {
     "aws": _lazy("framework.local.aws_endpoint", "AwsEndpoint", extra="local"),
     "postgres": _lazy("framework.local.postgres", "Postgres", extra="local"),
     "spark": _lazy("framework.local.spark_jvm", "SparkJvm", extra="spark"),
+    "hive": _lazy("framework.local.hive_metastore", "HiveMetastore", extra="hive"),
+    "opensearch": _lazy("framework.local.opensearch", "OpenSearch", extra="local"),
     "trino": _lazy("framework.local.trino_server", "Trino", extra="local"),
 }
 """One line per service: name -> lazy loader of its class, called with the service's settings."""

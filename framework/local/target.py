@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 OnEvent = Callable[[Event], None]
 
+# Services with sample data that are started only when something refers to them.
+_WITH_SAMPLE_DATA = ("opensearch",)
+
 _MAX_LOG = 20_000_000  # bytes of a JVM's log that a run's own log takes
 
 
@@ -48,6 +51,8 @@ def open_platform(loaded: Loaded, on_event: OnEvent) -> Iterator[Platform]:
     def values(service: str) -> Mapping[str, str]:
         if service not in endpoints:
             endpoints.update(services.up([service]))
+            if service in _WITH_SAMPLE_DATA and loaded.settings.local.seed:
+                _seed(loaded.settings.local.seed, platform, endpoints, on_event)
         return endpoints[service].values
 
     def start_trino(catalogs: Catalogs) -> str:
@@ -138,15 +143,16 @@ def _size(path: Path) -> int:
 
 
 def _set_up(platform: Platform, endpoints: Mapping[str, Endpoint], on_event: OnEvent) -> None:
-    """Buckets, databases and the sample data, once per environment and per data that a reset has not deleted."""
+    """Buckets, databases and the sample data, once per environment and catalog, and per data that a reset has not deleted."""
     loaded = platform.loaded
     marker = _marker(loaded.root)
     wanted = _state(loaded, endpoints)
-    try:
-        if json.loads(marker.read_text(encoding="utf-8")).get(loaded.env) == wanted:
-            return
-    except (OSError, ValueError):
-        pass
+    place = f"{loaded.env}:{loaded.settings.catalog.kind}"
+    done: dict[str, str] = {}
+    with contextlib.suppress(OSError, ValueError):
+        done = json.loads(marker.read_text(encoding="utf-8"))
+    if done.get(place) == wanted:
+        return
     if "s3" in endpoints:
         from framework.local.seaweedfs import buckets
 
@@ -154,7 +160,7 @@ def _set_up(platform: Platform, endpoints: Mapping[str, Endpoint], on_event: OnE
     if loaded.settings.local.seed:
         _seed(loaded.settings.local.seed, platform, endpoints, on_event)
     marker.parent.mkdir(parents=True, exist_ok=True)
-    marker.write_text(json.dumps({loaded.env: wanted}), encoding="utf-8")
+    marker.write_text(json.dumps({**done, place: wanted}), encoding="utf-8")
 
 
 def forget(root: Path) -> None:

@@ -150,13 +150,19 @@ def resolve(
         after: the watermark that was reached before.
 
     Raises:
-        ConfigError: unknown connection.
+        ConfigError: unknown connection, or none that has a JDBC driver.
         DatasetNotFound: the table's name is not a plain name.
         SecretUnresolved: the password's reference leads nowhere.
     """
     if not _IDENTIFIER.match(dataset.table):
         raise DatasetNotFound(f"{dataset.table!r} is not a table name", where=where, fix="write table or schema.table")
     connection = find(connections, dataset.connection, where=where)
+    if connection.kind not in _DRIVERS:
+        raise ConfigError(
+            f"connection {dataset.connection} is {connection.kind}, which has no JDBC driver",
+            where=where,
+            fix="ask it from a Trino job, where it is a catalog",
+        )
     key = f"connections.{dataset.connection}"
     user = resolver.text(connection.user, key=f"{key}.user")
     properties = {"driver": _DRIVERS[connection.kind], "user": user, **_OPTIONS[connection.kind], **connection.options}

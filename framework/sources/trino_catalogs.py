@@ -104,7 +104,7 @@ def render(settings: Settings, value: Value) -> Catalogs:
         if name in TRINO_CATALOGS:
             raise ConfigError(f"connections.{name}: Trino has a catalog of that name already", fix="rename the connection")
         properties[name] = _operational(name, connection, value, environment)
-    metastore = Metastore(settings.catalog.kind, settings.catalog.warehouse)
+    metastore = Metastore(settings.catalog.kind, settings.catalog.warehouse, settings.catalog.uri)
     return Catalogs({**properties, **lake(settings, metastore, value, environment), **_generated()}, environment)
 
 

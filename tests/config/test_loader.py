@@ -91,7 +91,12 @@ class TestMistakes:
             ("connections:\n  ops:\n    pasword: ${env:X}\n", 3, "connections.ops.pasword: unknown key", "did you mean 'password'?"),
             ("connections:\n  ops:\n    password: hunter2\n", 3, "connections.ops.password: a secret must be a reference", None),
             ("connections:\n  ops:\n    port: 99999\n", 3, "connections.ops.port: input should be less than or equal to 65535", None),
-            ("connections:\n  ops:\n    kind: postgres\n", 3, "connections.ops.kind: input should be 'postgresql' or 'mysql'", None),
+            (
+                "connections:\n  ops:\n    kind: postgres\n",
+                3,
+                "connections.ops.kind: input should be 'postgresql', 'mysql' or 'opensearch'",
+                None,
+            ),
             ("spark:\n  cores: 0\n", 2, "spark.cores: input should be greater than or equal to 1", None),
             ("target: aws\n", 1, "target: input should be 'embedded' or 'emr'", None),
             ("state: bucket/prefix\n", 1, "state: must be a URI such as s3://bucket/prefix", None),

@@ -203,10 +203,10 @@ def test_planes_are_the_packages_csv_with_its_header_and_nulls_described(sample_
 
 
 def test_the_catalog_of_the_framework_finds_all_three(sample_target: SampleTarget, client: Callable[[str], Any]) -> None:
-    from framework.catalog.glue import _table_info
+    from framework.catalog.serde import table_info
 
     tables = client("glue").get_tables(DatabaseName="reference")["TableList"]
-    formats = {info.name: info.format for info in map(_table_info, tables)}
+    formats = {info.name: info.format for info in map(table_info, tables)}
     assert formats == {"reference.airlines": "iceberg", "reference.airports": "parquet", "reference.planes": "csv"}
 
 

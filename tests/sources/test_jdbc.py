@@ -84,3 +84,14 @@ def test_ports_follow_the_kind_unless_given() -> None:
     assert resolve(Jdbc("ops", "t"), port=6000).url == "jdbc:postgresql://db:6000/ops"
     local = Resolver(local=lambda service: {"port": "7000"})
     assert resolve(Jdbc("ops", "t"), resolver=local, port="${local:postgres.port}").url == "jdbc:postgresql://db:7000/ops"
+
+
+def test_a_connection_that_is_no_database_is_refused() -> None:
+    connections = {"search": Connection(kind="opensearch", host="search.example.internal")}
+    with pytest.raises(ConfigError, match=r"connection search is opensearch, which has no JDBC driver"):
+        jdbc.resolve("documents", Jdbc("search", "airports"), {}, connections, Resolver(), where="jobs/x.py:3")
+
+
+def test_a_database_connection_names_its_database_and_user() -> None:
+    with pytest.raises(ValueError, match="kind mysql needs database and user"):
+        Connection(kind="mysql", host="shop.example.internal")

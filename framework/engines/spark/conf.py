@@ -11,7 +11,7 @@ _S3A = "org.apache.hadoop.fs.s3a"
 _SDK = "software.amazon.awssdk.auth.credentials"
 
 
-def derive(settings: Settings, aws: Aws, *, project: str) -> dict[str, str]:
+def derive(settings: Settings, aws: Aws, *, project: str, metastore: str | None = None) -> dict[str, str]:
     """Properties for a session that resolves tables through the catalog and reads `s3://`.
 
     On EMR the cluster brings its own S3 connector and credentials (the instance profile); elsewhere S3A is set up for the
@@ -20,14 +20,15 @@ def derive(settings: Settings, aws: Aws, *, project: str) -> dict[str, str]:
     Args:
         project: the project's folder, so that Python workers can import from it. On a cluster it is part of what a submit ships, and
             YARN has a PYTHONPATH of its own.
+        metastore: address of the Hive metastore, where the catalog is one.
     """
     conf = {
         "spark.app.name": "emrjobs",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.extensions": "org.apache.iceberg.spark.extensions.IcebergSparkSessionExtensions",
-        # One catalog for both kinds of table: Iceberg's are found in Glue, the others in the session's own catalog.
+        # One catalog for both kinds of table: Iceberg's are found in Glue or the metastore, the others in the session's own catalog.
         "spark.sql.catalog.spark_catalog": "org.apache.iceberg.spark.SparkSessionCatalog",
-        "spark.sql.catalog.spark_catalog.catalog-impl": "org.apache.iceberg.aws.glue.GlueCatalog",
+        **_iceberg(settings, aws, metastore),
         "spark.sql.catalog.spark_catalog.io-impl": "org.apache.iceberg.aws.s3.S3FileIO",
         "spark.sql.catalog.spark_catalog.warehouse": settings.catalog.warehouse,
         "spark.sql.catalog.spark_catalog.client.region": aws.region,
@@ -40,6 +41,16 @@ def derive(settings: Settings, aws: Aws, *, project: str) -> dict[str, str]:
         conf |= {"spark.executorEnv.PYTHONPATH": project} | _on_this_machine(settings, aws)
     # Where the environment names none (AWS itself), these are empty and the cluster's own hold.
     return conf | _endpoints(aws) | _keys(aws) | dict(settings.spark.conf)
+
+
+def _iceberg(settings: Settings, aws: Aws, metastore: str | None) -> dict[str, str]:
+    prefix = "spark.sql.catalog.spark_catalog"
+    if settings.catalog.kind == "hive":
+        return {f"{prefix}.catalog-impl": "org.apache.iceberg.hive.HiveCatalog", f"{prefix}.uri": metastore or ""}
+    conf = {f"{prefix}.catalog-impl": "org.apache.iceberg.aws.glue.GlueCatalog"}
+    if glue := aws.endpoint("glue"):
+        conf[f"{prefix}.glue.endpoint"] = glue
+    return conf
 
 
 def _on_this_machine(settings: Settings, aws: Aws) -> dict[str, str]:
@@ -77,8 +88,6 @@ def _endpoints(aws: Aws) -> dict[str, str]:
             "spark.sql.catalog.spark_catalog.s3.endpoint": s3,
             "spark.sql.catalog.spark_catalog.s3.path-style-access": "true",
         }
-    if glue := aws.endpoint("glue"):
-        conf["spark.sql.catalog.spark_catalog.glue.endpoint"] = glue
     return conf
 
 

@@ -28,5 +28,7 @@ def seed(platform: Platform, endpoints: Mapping[str, Endpoint], progress: Callab
         database=settings.connections["airline_ops"].database,
         raw=settings.paths["raw"],
         warehouse=settings.catalog.warehouse,
+        metastore=platform.metastore,
+        search=endpoints.get("opensearch"),
     )
     sample.seed(target, progress, client=platform.aws.client)

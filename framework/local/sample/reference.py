@@ -1,4 +1,4 @@
-"""Reference tables into Glue, one of each kind that is met on EMR: Iceberg, Hive-layout Parquet, Hive-layout CSV."""
+"""Reference tables into the catalog, one of each kind that is met on EMR: Iceberg, Hive-layout Parquet, Hive-layout CSV."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DATABASES = ("reference", "marts", "lake")
 _DATABASE = "reference"
 _MARKER = "emrjobs.sample"  # a parameter of planes, which is made last
 
-# Column -> type in Glue, in the order of the CSV files.
+# Column -> type in the catalog, in the order of the CSV files.
 AIRPORTS = {
     "faa": "string", "name": "string", "lat": "double", "lon": "double", "alt": "int", "tz": "int", "dst": "string", "tzone": "string",
 }  # fmt: skip
@@ -34,22 +34,20 @@ PLANES = {
 
 def is_loaded(seeding: Seeding) -> bool:
     """Whether all three tables are there and planes names this version."""
-    try:
-        tables = {table["Name"]: table for table in seeding.glue.get_tables(DatabaseName=_DATABASE)["TableList"]}
-    except seeding.glue.exceptions.EntityNotFoundException:
-        return False
-    return set(_LOADERS) <= set(tables) and tables["planes"].get("Parameters", {}).get(_MARKER) == seeding.version
+    tables = seeding.tables.parameters(_DATABASE)
+    return set(_LOADERS) <= set(tables) and tables["planes"].get(_MARKER) == seeding.version
 
 
 def load(seeding: Seeding) -> list[Loaded]:
     """The databases, then the tables one by one; what an earlier seed left of a table is deleted first."""
-    what = "reference tables to Glue"
+    what = f"reference tables to {'the Hive metastore' if seeding.target.metastore else 'Glue'}"
     sizes = {name: (seeding.files / f"{name}.csv").stat().st_size for name in _LOADERS}
     done, total = 0, sum(sizes.values())
     loaded: list[Loaded] = []
     with explained("load the sample tables"):
         seeding.ensure_bucket(seeding.target.warehouse)
-        _ensure_databases(seeding)
+        for database in DATABASES:
+            seeding.tables.ensure_database(database)
         for name, load_table in _LOADERS.items():
             seeding.tell(what, done, total)
             began = time.monotonic()
@@ -63,7 +61,6 @@ def load(seeding: Seeding) -> list[Loaded]:
 
 def _airlines(seeding: Seeding) -> tuple[int, int]:
     import pyarrow as pa
-    from pyiceberg.catalog.glue import GlueCatalog
 
     rows = source.rows(seeding.files / "airlines.csv")
     schema = pa.schema([pa.field("carrier", pa.string(), nullable=False), pa.field("name", pa.string(), nullable=False)])
@@ -75,7 +72,7 @@ def _airlines(seeding: Seeding) -> tuple[int, int]:
         "s3.secret-access-key": s3["secret_key"],
         "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO",
     }
-    table = GlueCatalog("sample", client=seeding.glue, **properties).create_table(
+    table = seeding.tables.iceberg(properties).create_table(
         f"{_DATABASE}.airlines", schema=schema, location=_location(seeding, "airlines"), properties={"format-version": "2"}
     )
     table.append(pa.Table.from_pylist(rows, schema=schema))
@@ -140,19 +137,8 @@ def _location(seeding: Seeding, table: str) -> str:
     return f"{seeding.target.warehouse}/{_DATABASE}.db/{table}"
 
 
-def _ensure_databases(seeding: Seeding) -> None:
-    for name in DATABASES:
-        try:
-            seeding.glue.create_database(DatabaseInput={"Name": name, "LocationUri": f"{seeding.target.warehouse}/{name}.db"})
-        except seeding.glue.exceptions.AlreadyExistsException:
-            log.debug("Glue database %s is there", name)
-
-
 def _clear(seeding: Seeding, table: str) -> None:
-    try:
-        seeding.glue.delete_table(DatabaseName=_DATABASE, Name=table)
-    except seeding.glue.exceptions.EntityNotFoundException:
-        log.debug("%s.%s is new", _DATABASE, table)
+    seeding.tables.drop(_DATABASE, table)
     bucket, prefix = split_s3(f"{_location(seeding, table)}/")
     for page in seeding.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
         if found := page.get("Contents", []):
@@ -163,19 +149,5 @@ def _create_external(
     seeding: Seeding, name: str, columns: dict[str, str], storage: StorageDescriptorTypeDef, parameters: dict[str, str]
 ) -> None:
     """A Hive-layout table as Athena's CREATE EXTERNAL TABLE writes it."""
-    seeding.glue.create_table(
-        DatabaseName=_DATABASE,
-        TableInput={
-            "Name": name,
-            "TableType": "EXTERNAL_TABLE",
-            "StorageDescriptor": {
-                **storage,
-                "Columns": [{"Name": column, "Type": kind} for column, kind in columns.items()],
-                "Location": _location(seeding, name),
-                "Compressed": False,
-                "NumberOfBuckets": -1,
-            },
-            "PartitionKeys": [],
-            "Parameters": {"EXTERNAL": "TRUE", **parameters},
-        },
-    )
+    described = {**storage, "Location": _location(seeding, name)}
+    seeding.tables.create_external(_DATABASE, name, columns, described, {"EXTERNAL": "TRUE", **parameters})

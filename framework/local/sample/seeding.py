@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from framework.errors import AccessRefused, EmrjobsError, ServiceUnavailable
+from framework.local.sample.catalogs import Tables, open_tables
 from framework.local.service import Endpoint
 from framework.sources.paths import split_s3
 
@@ -30,6 +32,8 @@ class SampleTarget:
         aws: url of the Glue API; takes the same keys.
         database: made when it is not there.
         raw, warehouse: prefixes; their buckets are made when they are not there.
+        metastore: address of the Hive metastore that takes the reference tables; without it Glue does.
+        search: url of OpenSearch, where it runs.
     """
 
     postgres: Endpoint
@@ -38,6 +42,8 @@ class SampleTarget:
     database: str = "airline_ops"
     raw: str = "s3://emrjobs-raw"
     warehouse: str = "s3://emrjobs-warehouse"
+    metastore: str | None = None
+    search: Endpoint | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,11 @@ class Seeding:
     s3: S3Client
     glue: GlueClient
     tell: OnProgress
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The catalog of the reference tables."""
+        return open_tables(self)
 
     def put(self, uri: str, body: bytes, content_type: str) -> None:
         """Write one object."""
