@@ -33,9 +33,9 @@ _log = logging.getLogger(__name__)
 logging.getLogger("thrift").addHandler(logging.NullHandler())
 
 _PORT = 9083
-_TIMEOUT = 60_000  # milliseconds
-# One call is one transaction of the metastore's database, and one Thrift message.
-_BATCH = 500
+_TIMEOUT = 600_000  # milliseconds; what Hive's own clients wait (metastore.client.socket.timeout)
+# One call is one transaction of the metastore's database; it looks at the folder of each partition before it answers.
+_BATCH = 100
 _TABLES_BATCH = 100
 _LOCK_SECONDS = 60
 _LITERAL = r"(?:'[^']*'|[-\d.]+)"
@@ -152,7 +152,7 @@ class HiveCatalog:
             return _table_info(client.get_table(database, name))
 
     def put_partitions(self, table: TableInfo, partitions: Sequence[Partition]) -> None:
-        """500 partitions a call; those that exist are switched to their new location."""
+        """100 partitions a call; those that exist are switched to their new location."""
         database, name = table.name.split(".")
         with self._client(f"register partitions of {table.name}") as client:
             storage = client.get_table(database, name).sd
