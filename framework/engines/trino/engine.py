@@ -57,6 +57,12 @@ class TrinoEngine:
         kind: type[TrinoIcebergArea] | type[TrinoHiveArea] = (
             TrinoIcebergArea if (existing.format if existing else output.format) == "iceberg" else TrinoHiveArea
         )
+        if kind is TrinoIcebergArea and platform.settings.catalog.kind != "glue":
+            raise SchemaMismatch(
+                f"job {job.name}: Trino jobs publish Iceberg tables through Glue only",
+                where=job.where,
+                fix="use engine: spark, or catalog.kind: glue",
+            )
         return kind(self.client, platform.catalog, platform.aws, output, run_id, existing)
 
     def stage(self, job: Job, inputs: Mapping[str, Any], params: Params, area: TrinoArea) -> tuple[Staged, dict[str, int]]:
