@@ -54,18 +54,22 @@ class Aws:
             hide(text(settings.session_token, key="aws.session_token")) if settings.session_token else None,
         )
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, *, once: bool = False) -> Any:
         """A boto3 client; made on first use.
+
+        Args:
+            once: every call is made once: for calls that must not be repeated blindly, because the first may have had its effect.
 
         Raises:
             MissingExtra: boto3 is not installed.
         """
+        key = f"{service} once" if once else service
         with self._lock:
-            if service not in self._clients:
-                self._clients[service] = self._make(service)
-            return self._clients[service]
+            if key not in self._clients:
+                self._clients[key] = self._make(service, attempts=1 if once else 6)
+            return self._clients[key]
 
-    def _make(self, service: str) -> Any:
+    def _make(self, service: str, *, attempts: int) -> Any:
         try:
             import boto3
             from botocore.config import Config
@@ -74,7 +78,7 @@ class Aws:
             raise MissingExtra("boto3 is not installed", fix="pip install 'emrjobs[spark]'") from exc
         endpoint = self.endpoint(service)
         config = Config(
-            retries={"mode": "standard", "total_max_attempts": 6},
+            retries={"mode": "standard", "total_max_attempts": attempts},
             max_pool_connections=32,
             s3={"addressing_style": "path"} if endpoint else None,
         )
