@@ -93,6 +93,11 @@ class Aws:
             raise ConfigError(f"aws: boto3 cannot be set up: {exc}", fix="check `aws:` in the configuration and AWS_PROFILE") from exc
 
 
+def error_code(exc: BaseException) -> str:
+    """The code that an AWS service answered with, such as `AccessDenied`; empty for everything else, a broken connection too."""
+    return str((getattr(exc, "response", None) or {}).get("Error", {}).get("Code", ""))
+
+
 def explain(exc: Exception, doing: str) -> EmrjobsError:
     """botocore's exception as one of ours; `doing` completes "could not ..."."""
     from botocore.exceptions import ClientError, NoCredentialsError

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from framework.aws import Aws, explain
+from framework.aws import Aws, error_code, explain
 from framework.emr.clock import Clock, RealClock
 from framework.errors import AccessRefused, ConfigError, DatasetNotFound, EmrjobsError, ServiceUnavailable, UserError, nearest
 
@@ -142,31 +142,29 @@ def check_region(aws: Aws) -> None:
         raise ConfigError(f"aws.region: AWS has no region {aws.region!r} with EMR", fix=nearest(aws.region, known, what="region"))
 
 
-def _code(exc: BaseException) -> str:
-    return str(getattr(exc, "response", {}).get("Error", {}).get("Code", ""))
-
-
 def _worth_a_retry(exc: BaseException) -> bool:
     from botocore.exceptions import ClientError, ConnectionError, HTTPClientError
 
     if isinstance(exc, ClientError):
         status = exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         return (
-            _code(exc) in THROTTLED or status >= 500 or _code(exc) in ("InternalServerException", "InternalServerError", "InternalFailure")
+            error_code(exc) in THROTTLED
+            or status >= 500
+            or error_code(exc) in ("InternalServerException", "InternalServerError", "InternalFailure")
         )
     return isinstance(exc, HTTPClientError | ConnectionError)
 
 
 def _short(exc: BaseException) -> str:
-    return _code(exc) or str(exc).splitlines()[0]
+    return error_code(exc) or str(exc).splitlines()[0]
 
 
 def _explained(exc: BaseException, operation: str) -> EmrjobsError:
     """A refusal as one of ours: which permission is missing, what is not there, what the request has wrong."""
     if isinstance(exc, EmrjobsError):
         return exc
-    code = _code(exc)
-    message = str(getattr(exc, "response", {}).get("Error", {}).get("Message", ""))
+    code = error_code(exc)
+    message = str((getattr(exc, "response", None) or {}).get("Error", {}).get("Message", ""))
     doing = operation.replace("_", " ")
     if code in ("AccessDeniedException", "AccessDenied"):
         found = re.search(r"not authorized to perform: ([\w:*]+)(?: on resource: (\S+))?", message)

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import framework
-from framework.aws import Aws, explain
+from framework.aws import Aws, error_code, explain
 from framework.errors import ConfigError, DatasetNotFound, MissingExtra, UserError
 from framework.sources.paths import split_s3
 
@@ -179,7 +179,7 @@ def _check_bucket(client: Any, bucket: str) -> None:
 
 
 def _about_bucket(exc: Exception, bucket: str, doing: str) -> Exception:
-    code = str(getattr(exc, "response", {}).get("Error", {}).get("Code", ""))
+    code = error_code(exc)
     if code in ("404", "NoSuchBucket", "NotFound"):
         return DatasetNotFound(f"could not {doing}: there is no bucket {bucket!r}", fix="create it, or change emr.artifacts (or state)")
     if code in ("301", "PermanentRedirect", "400"):

@@ -148,14 +148,14 @@ class Submits:
 
     def claim(self, wish: str) -> Claim | None:
         """Who claims a wish, None if nobody ever did."""
-        found = self._store.read(f"submits/claims/{wish}")
-        return Claim(**json.loads(found.data), version=found.version) if found else None
+        found = self._store.look(f"submits/claims/{wish}")
+        return Claim(**json.loads(found.data), version=found.tag) if found else None
 
     def take(self, wish: str, claim: Claim, over: Claim | None) -> Claim | None:
         """Write a claim over another (None: over none); None when somebody else was faster."""
         data = asdict(claim)
         del data["version"]
-        self._store.put_if(f"submits/claims/{wish}", json.dumps(data).encode(), over.version if over else None)
+        self._store.put_if(f"submits/claims/{wish}", json.dumps(data).encode(), tag=over.version if over else None)
         # What is there decides, not the answer: the HTTP client may have repeated a write that had its effect.
         now = self.claim(wish)
         return now if now and (now.owner, now.until) == (claim.owner, claim.until) else None

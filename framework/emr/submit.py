@@ -249,7 +249,10 @@ class _Bringing:
             self.tell(f"add {len(missing)} step{'s' if len(missing) > 1 else ''} to {cluster_id}")
             role = {"ExecutionRoleArn": self.order.runtime_role} if self.order.runtime_role else {}
             try:
-                self.api.create("add_job_flow_steps", JobFlowId=cluster_id, Steps=missing, **role)
+                answer = self.api.create("add_job_flow_steps", JobFlowId=cluster_id, Steps=missing, **role)
+                added = [str(run_id_of(step["Name"])) for step in missing]
+                found = {**found, **dict(zip(added, answer["StepIds"], strict=True))}
+                break
             except Doubtful as exc:
                 attempt += 1
                 if attempt >= _ATTEMPTS:
@@ -264,7 +267,7 @@ class _Bringing:
             for found in self._looking(True, lambda: self._own_steps(cluster_id)):
                 if len(found) == len(steps):
                     break
-        self._know(steps=found)
+        self._know(steps={**found, **self._own_steps(cluster_id)})  # and cancel what a call that seemed lost added late
 
     def _wait_for_room(self, cluster_id: str, wanted: int) -> None:
         told = False
