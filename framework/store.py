@@ -90,7 +90,6 @@ class S3Store:
         except client.exceptions.NoSuchKey:
             return None
         except Exception as exc:
-<<<<<<< HEAD
             raise self._explain(exc, f"read {self.url(key)}") from exc
         now = parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
         return Versioned(data, answer["ETag"], (now - answer["LastModified"]).total_seconds())
@@ -104,12 +103,6 @@ class S3Store:
             # 409: another conditional write was under way (S3 API, PutObject). 404: what was to be replaced is gone.
             if error_code(exc) in (*_NOT_THAT_ONE, *(("NoSuchKey", "404") if tag else ())):
                 return None
-=======
-            code = error_code(exc)
-            # S3 answers 409 to the loser of a race that it has not decided yet, and 404 where the object has gone.
-            if code in ("PreconditionFailed", "412", "ConditionalRequestConflict", "409", "NoSuchKey"):
-                return False
->>>>>>> 116a261 (Test a thousand random schedules of faults during a submit)
             raise self._explain(exc, f"write {self.url(key)}") from exc
         return str(answer["ETag"])
 
