@@ -17,17 +17,28 @@ IN = $(if $(CATALOG),--set catalog.kind=$(CATALOG))
 
 OPTIONS = --env $(ENV) $(if $(DATE),-p date=$(DATE)) $(foreach p,$(PARAMS),-p $(p)) $(if $(UPSTREAM),--upstream) $(IN) $(ARGS)
 
+# A submit without ENV goes to the local EMR endpoint.
+SUBMIT_ENV = --env $(if $(filter-out file default undefined,$(origin ENV)),$(ENV),local_emr)
+SUBMIT_OPTIONS = $(SUBMIT_ENV) $(if $(DATE),-p date=$(DATE)) $(foreach p,$(PARAMS),-p $(p)) $(if $(UPSTREAM),--upstream) \
+	$(if $(CLUSTER),--on $(CLUSTER)) $(if $(PRESET),--preset $(PRESET)) $(ARGS)
+
 .PHONY: help
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ Jobs
-.PHONY: run plan jobs
+.PHONY: run plan submit attach jobs
 run: $(READY) need-JOB ## Run a job: JOB=daily_etl [DATE=2013-03-08] [PARAMS="a=1"] [UPSTREAM=1] [ENV=embedded] [CATALOG=hive]
 	@$(BIN)/emrjobs run $(JOB) $(OPTIONS)
 
-plan: $(READY) need-JOB ## Print what a run would read, check and write: JOB=...
-	@$(BIN)/emrjobs plan $(JOB) $(OPTIONS)
+plan: $(READY) need-JOB ## Print what a run would read, check and write: JOB=... [SUBMIT=1: what a submit would create, upload and cost]
+	@$(BIN)/emrjobs plan $(or $(JOBS),$(JOB)) $(if $(SUBMIT),--submit $(SUBMIT_OPTIONS),$(OPTIONS))
+
+submit: $(READY) need-JOB ## Run jobs as steps on EMR: JOB=... or JOBS=a,b [CLUSTER=j-..., PRESET=...] [ENV=prod; on this machine when not given]
+	@$(BIN)/emrjobs submit $(or $(JOBS),$(JOB)) $(SUBMIT_OPTIONS)
+
+attach: $(READY) ## Follow a submit: RUN=id, else the newest [ENV=prod]
+	@$(BIN)/emrjobs attach $(or $(RUN),latest) $(SUBMIT_ENV)
 
 jobs: $(READY) ## List the jobs
 	@$(BIN)/emrjobs jobs
@@ -96,7 +107,7 @@ clean: ## Stop the services, remove .venv and .local
 	rm -rf .venv .local
 
 need-JOB:
-	@test -n "$(JOB)" || { echo "say which job: make $(firstword $(MAKECMDGOALS)) JOB=daily_etl" >&2; exit 2; }
+	@test -n "$(JOB)$(JOBS)" || { echo "say which job: make $(firstword $(MAKECMDGOALS)) JOB=daily_etl" >&2; exit 2; }
 
 # uv comes from PyPI into the project's own environment and installs what uv.lock says, and emrjobs itself.
 $(READY): pyproject.toml uv.lock

@@ -80,10 +80,8 @@ def job_names() -> list[str]:
     return [job.name for job in jobs()]
 
 
-EnvOption = Annotated[
-    str,
-    typer.Option("--env", "-e", envvar="EMRJOBS_ENV", help="Environment: a file of configs/env/.", autocompletion=environments),
-]
+ENV_OPTION = typer.Option("--env", "-e", envvar="EMRJOBS_ENV", help="Environment: a file of configs/env/.", autocompletion=environments)
+EnvOption = Annotated[str, ENV_OPTION]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="Override one setting: key.path=value.", metavar="KEY=VALUE")]
 ParamOption = Annotated[list[str] | None, typer.Option("--param", "-p", help="A parameter of the job.", metavar="NAME=VALUE")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON to standard output.")]

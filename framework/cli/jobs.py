@@ -49,14 +49,21 @@ def plan(
     job: common.JobArgument,
     param: common.ParamOption = None,
     upstream: UpstreamOption = False,
-    env: common.EnvOption = common.DEFAULT_ENV,
+    submit: Annotated[bool, typer.Option("--submit", help="What a submit to EMR would create, upload and cost; asks S3 and EMR.")] = False,
+    preset: Annotated[str | None, typer.Option("--preset", help="With --submit: the cluster preset.")] = None,
+    on: Annotated[str | None, typer.Option("--on", help="With --submit: an existing cluster.", metavar="CLUSTER")] = None,
+    env: Annotated[str | None, common.ENV_OPTION] = None,
     set_: common.SetOption = None,
     as_json: common.JsonOption = False,
 ) -> None:
-    """Print what a run would read, write and check. Starts nothing and asks nobody."""
+    """Print what a run would read, write and check. Starts nothing and asks nobody, but for --submit."""
     from framework import planning
     from framework.cli import render
 
+    if submit:
+        _plan_submit(job, param, upstream, preset, on, env, set_, as_json)
+        return
+    env = env or common.DEFAULT_ENV
     loaded = common.settings(env, set_)
     chosen = _chosen(common.jobs(), job, upstream)
     plans = [planning.plan(one, _own_params(one, chosen, param), loaded) for one in chosen]
@@ -65,6 +72,29 @@ def plan(
         return
     for one in plans:
         render.print_plan(one)
+
+
+def _plan_submit(
+    names: str,
+    param: list[str] | None,
+    upstream: bool,
+    preset: str | None,
+    on: str | None,
+    env: str | None,
+    set_: list[str] | None,
+    as_json: bool,
+) -> None:
+    from framework import emr as service
+    from framework.cli import emr, opening, render
+
+    loaded = emr.emr_settings(env or emr.DEFAULT_ENV, set_)
+    chosen = emr.chosen_jobs(names, param, upstream)
+    with opening.platform(loaded, quiet=as_json) as platform:
+        made = service.plan(platform, chosen, preset=preset, on=on, overrides=set_ or ())
+    if as_json:
+        render.print_json(emr.plan_json(made))
+    else:
+        emr.print_submit_plan(made)
 
 
 def run(

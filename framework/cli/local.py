@@ -28,6 +28,7 @@ def up(names: NamesArgument = None, env: common.EnvOption = common.DEFAULT_ENV, 
         else:
             from framework.cli import opening
 
+            opening.refuse_remote(loaded, but_local=True)
             with opening.shown(loaded, display):
                 pass
     status()

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from framework.cli import common, config, data, jobs, local, runs, scaffold, sql, tables, testing
+from framework.cli import common, config, data, emr, jobs, local, runs, scaffold, sql, tables, testing
 from framework.errors import EmrjobsError, UserError
 
 app = typer.Typer(
@@ -25,6 +25,11 @@ app.add_typer(scaffold.app, name="new")
 app.command("jobs")(jobs.jobs)
 app.command("plan")(jobs.plan)
 app.command("run")(jobs.run)
+app.command("submit")(emr.submit)
+app.command("attach")(emr.attach)
+app.command("cancel")(emr.cancel)
+app.command("clusters")(emr.clusters)
+app.command("steps")(emr.steps)
 app.command("test")(testing.check_cases)
 app.command("query")(data.query)
 app.command("tables")(data.tables)

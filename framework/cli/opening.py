@@ -25,18 +25,33 @@ def platform(loaded: Loaded, *, quiet: bool = False) -> Iterator[Platform]:
 
 @contextmanager
 def shown(loaded: Loaded, display: Display) -> Iterator[Platform]:
-    """The platform, with progress on a display that the caller has.
+    """The platform, with progress on a display that the caller has."""
+    from framework import emr
 
-    Raises:
-        UserError: the environment's jobs do not run on this machine.
-    """
-    if loaded.settings.target != "embedded":
-        raise UserError(
-            f"environment {loaded.env} runs its jobs on EMR, not on this machine",
-            where=f"configs/env/{loaded.env}.yaml",
-            fix="use an environment with target: embedded, or `emrjobs plan`",
-        )
+    if loaded.settings.target == "emr" and not emr.is_local(loaded):
+        with emr.open_platform(loaded) as opened:
+            yield opened
+        return
     from framework.local.target import open_platform
 
     with open_platform(loaded, display.local) as opened:
         yield opened
+
+
+def refuse_remote(loaded: Loaded, *, but_local: bool = False) -> None:
+    """For what runs on this machine.
+
+    Args:
+        but_local: the local EMR endpoint is fine.
+
+    Raises:
+        UserError: the environment's jobs do not run on this machine.
+    """
+    from framework import emr
+
+    if loaded.settings.target != "embedded" and not (but_local and emr.is_local(loaded)):
+        raise UserError(
+            f"environment {loaded.env} runs its jobs on EMR, not on this machine",
+            where=f"configs/env/{loaded.env}.yaml",
+            fix="use `emrjobs submit`, or an environment with target: embedded",
+        )

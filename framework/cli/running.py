@@ -25,6 +25,7 @@ def run(job: Job, params: Mapping[str, Any], loaded: Loaded, *, docs: bool, quie
     Raises:
         EmrjobsError: the run failed; failing checks are printed with their samples before.
     """
+    opening.refuse_remote(loaded)
     with Display(quiet=quiet) as display, opening.shown(loaded, display) as platform:
         reports: list[Any] = []
         try:

@@ -65,6 +65,7 @@ def show(
         [
             ("versions", ", ".join(f"{name} {value}" for name, value in record.versions.items())),
             ("code", record.code[:16]),
+            ("cluster", f"{record.cluster}, step {record.step}" if record.cluster else None),
             ("log", record.log),
         ]
     )

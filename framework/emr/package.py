@@ -162,7 +162,7 @@ def exists(client: Any, bucket: str, key: str) -> bool:
         client.head_object(Bucket=bucket, Key=key)
     except ClientError as exc:
         if exc.response.get("Error", {}).get("Code") in ("404", "NoSuchKey", "NotFound"):
-            _check_bucket(client, bucket)
+            check_bucket(client, bucket)
             return False
         raise _about_bucket(exc, bucket, f"look at s3://{bucket}/{key}") from exc
     except Exception as exc:
@@ -170,7 +170,12 @@ def exists(client: Any, bucket: str, key: str) -> bool:
     return True
 
 
-def _check_bucket(client: Any, bucket: str) -> None:
+def check_bucket(client: Any, bucket: str) -> None:
+    """Whether a bucket is there.
+
+    Raises:
+        DatasetNotFound, AccessRefused, ConfigError: it is not, may not be asked, or is in another region.
+    """
     # A HEAD has no body: "no such key" and "no such bucket" look the same.
     try:
         client.head_bucket(Bucket=bucket)

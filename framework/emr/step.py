@@ -85,7 +85,7 @@ def cluster_overrides(loaded: Loaded, given: Sequence[str], resolver: Resolver) 
     found = list(given)
     from_environment = {
         "aws.endpoint_url": "${env:AWS_ENDPOINT_URL}",
-        "aws.s3_endpoint_url": "${env:AWS_ENDPOINT_URL_S3}",
+        "aws.s3_endpoint_url": "${env:AWS_ENDPOINT_URL}",
         "aws.access_key_id": "${env:AWS_ACCESS_KEY_ID}",
         "aws.secret_access_key": "${env:AWS_SECRET_ACCESS_KEY}",
     }

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from emr_faults import FAULTS, Faulty, Killed, MemoryStore, Plane, TestClock, client_error
 
-from framework.emr import records, submit
+from framework.emr import records, submission
 from framework.emr.api import EmrApi
 from framework.emr.records import Claim, Submits
 from framework.emr.step import JobRun, step_name
-from framework.emr.submit import Order, Submitted
+from framework.emr.submission import Order, Submitted
 from framework.errors import AccessRefused, EmrjobsError, ServiceUnavailable, UserError
 
 SCHEDULES = 1000
@@ -46,7 +46,7 @@ class World:
         return EmrApi(client or self.plane, client or self.plane, clock=self.clock)
 
     def submit(self, what: Order | None = None, client: Any = None, store: Any = None) -> Submitted:
-        return submit.start(what or order(), self.api(client), Submits(store) if store else self.submits, self.told.append)
+        return submission.start(what or order(), self.api(client), Submits(store) if store else self.submits, self.told.append)
 
     def processes_end(self) -> None:
         """What a killed process holds is held by nobody: here, by an owner whose process number does not exist."""
@@ -152,7 +152,7 @@ def test_a_step_that_was_added_twice_is_cancelled_once(world: World) -> None:
     cluster = running_cluster(world)
     done = world.submit(order(existing=cluster))
     world.plane.add_job_flow_steps(cluster, [{"Name": step_name(done.record.runs[0])}])
-    bringing = submit._Bringing(order(existing=cluster), done.record, Claim("", "", 0), world.api(), world.submits, world.told.append)
+    bringing = submission._Bringing(order(existing=cluster), done.record, Claim("", "", 0), world.api(), world.submits, world.told.append)
     assert bringing._own_steps(cluster) == done.record.steps
     assert [one["Status"]["State"] for one in world.plane.steps[cluster]] == ["PENDING", "CANCELLED"]
 
@@ -197,7 +197,7 @@ def test_a_doubtful_answer_makes_no_second_step(effect: bool) -> None:
 
 
 def test_a_call_that_had_its_effect_very_late_is_cleaned_up(world: World) -> None:
-    world.plane.lag = 2 * submit.SETTLE_SECONDS
+    world.plane.lag = 2 * submission.SETTLE_SECONDS
     late = Once(world.plane, "run_job_flow", FAULTS["timed out"](), effect=True)
     with pytest.raises(ServiceUnavailable):
         world.submit(client=late)
