@@ -141,6 +141,23 @@ def steps(
     render.print_table(["step", "state", "name", "on failure"], rows)
 
 
+def iam(
+    what: Annotated[str, typer.Argument(help="Name of a job: its runtime role's policy. `cluster`: the roles of a cluster.")],
+    account: Annotated[str, typer.Option("--account", help="AWS account id in the ARNs.")] = "*",
+    env: EnvOption = "prod",
+    set_: common.SetOption = None,
+) -> None:
+    """Print least-privilege IAM policies, derived from what the job declares; asks nobody."""
+    from framework.cli import render
+    from framework.emr import iam as policies
+
+    loaded = emr_settings(env, set_)
+    if what == "cluster":
+        render.print_json(policies.cluster_policies(loaded, account=account))
+    else:
+        render.print_json(policies.runtime_policy(common.jobs().get(what), loaded, account=account))
+
+
 def emr_settings(env: str, overrides: list[str] | None) -> Loaded:
     """Settings of an environment whose jobs run on EMR.
 

@@ -27,6 +27,9 @@ COMMANDS = {
     "plan": "plan daily_etl",
     "plan-json": "plan carrier_scorecard --json",
     "plan-upstream": "plan carrier_scorecard --upstream -p date=2013-03-08",
+    "iam": "iam daily_etl --account 123456789012",
+    "iam-cluster": "iam cluster --account 123456789012",
+    "help-submit": "submit --help",
     "config-embedded": "config show embedded",
     "config-prod-json": "config show prod --json",
     "config-environments": "config environments",
@@ -39,6 +42,8 @@ MISTAKES = {
     "parameter-value": "run daily_etl -p date=2013-02-30",
     "environment": "plan daily_etl --env prd",
     "environment-of-another-target": "run daily_etl --env prod",
+    "submit-environment": "submit daily_etl --env embedded",
+    "submit-job": "submit daily_elt --env prod",
     "setting": "plan daily_etl --set catalog.warehous=s3://lake",
     "plain-password": "config show --set connections.airline_ops.password=hunter2",
 }
