@@ -6,7 +6,7 @@ import argparse
 import datetime as dt
 from pathlib import Path
 
-from benchmarks import cli, emr_endpoint, jdbc, measure, partitions, run, session
+from benchmarks import cli, emr_endpoint, jdbc, measure, partitions, run, session, submit
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PARTS = {
@@ -14,6 +14,7 @@ PARTS = {
     "emr_endpoint": emr_endpoint.results,
     "session": session.results,
     "run": run.results,
+    "submit": submit.results,
     "jdbc": jdbc.results,
     "partitions": partitions.results,
 }

@@ -73,11 +73,21 @@ def show(
 
 def logs(run: RunArgument, env: common.EnvOption = common.DEFAULT_ENV, set_: common.SetOption = None) -> None:
     """Print the log of one run."""
+    from framework import emr
     from framework.cli import opening
 
     with opening.platform(common.settings(env, set_), quiet=True) as platform:
-        record = platform.ledger.get(run)
-        text = platform.ledger.log(record.run_id)
+        text = None
+        try:
+            record = platform.ledger.get(run)
+            run, text = record.run_id, platform.ledger.log(record.run_id)
+        except DatasetNotFound:  # a step may end before its run has begun
+            if platform.settings.target != "emr":
+                raise
+        if platform.settings.target == "emr":
+            submitted = emr.submits(platform).of_run(run)
+            run = submitted.submit_id if run == "latest" else run
+            text = "".join(part for part in (emr.step_log(platform, submitted, run), text) if part) or None
     if text is None:
-        raise DatasetNotFound(f"run {record.run_id} has no log", fix="a run writes its log when it ends")
+        raise DatasetNotFound(f"run {run} has no log", fix="a run writes its log when it ends")
     print(text, end="" if text.endswith("\n") else "\n")

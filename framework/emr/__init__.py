@@ -34,6 +34,7 @@ __all__ = [
     "is_local",
     "open_platform",
     "plan",
+    "step_log",
     "submit",
     "submits",
 ]
@@ -96,6 +97,18 @@ def attach(platform: Platform, record: SubmitRecord) -> Watch:
             return None
 
     return Watch(record, EmrApi.of(platform.aws), logs if log_uri else None, find_run)
+
+
+def step_log(platform: Platform, record: SubmitRecord, run_id: str) -> str | None:
+    """What the step of a run and its driver wrote, as far as EMR has put it on S3; None where the cluster keeps no logs."""
+    watch = attach(platform, record)
+    if watch.logs is None:
+        return None
+    logs = watch.logs(record.steps[run_id])
+    for _ in range(2):  # the step's own log names the driver's
+        list(logs.new())
+    parts = [(source, stream, logs.text(source, stream)) for source in ("step", "driver") for stream in ("controller", "stderr", "stdout")]
+    return "".join(f"--- {stream} of the {source}\n{text}" for source, stream, text in parts if text) or None
 
 
 def cancel(platform: Platform, record: SubmitRecord, *, terminate: bool = False) -> list[str]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,10 @@ import sample_figures as figures
 from framework.platform import Platform
 from framework.query import run_query
 
-pytestmark = [pytest.mark.services, pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.services, pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(2400)]
 
 Command = Callable[..., Any]
+EMRJOBS = str(Path(sys.executable).with_name("emrjobs"))
 
 
 def published(platform: Platform, day: object) -> list[dict[str, Any]]:
@@ -28,19 +31,30 @@ def published(platform: Platform, day: object) -> list[dict[str, Any]]:
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
-@pytest.fixture
-def submitted(emrjobs: Command) -> Command:
+@pytest.fixture(scope="module")
+def command(platform: Platform) -> Command:
+    """Run the command as a user does; a step takes minutes where the machine is busy."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("EMRJOBS", "AWS_"))}
+        environment |= {"EMRJOBS_PROJECT": str(platform.root), "NO_COLOR": "1", "COLUMNS": "200"}
+        return subprocess.run([EMRJOBS, *arguments], env=environment, capture_output=True, text=True, timeout=900, check=False)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def submitted(command: Command) -> Command:
     """Submit and give what `--json` says."""
 
     def submit(*arguments: str) -> dict[str, Any]:
-        done = emrjobs("submit", *arguments, "--json")
-        found: dict[str, Any] = {"exit_code": done.code, **(json.loads(done.out) if done.out else {}), "err": done.err}
-        return found
+        done = command("submit", *arguments, "--json")
+        return {**(json.loads(done.stdout) if done.stdout else {}), "exit_code": done.returncode, "err": done.stderr}
 
     return submit
 
 
-def test_a_submit_publishes_what_a_run_on_this_machine_does(submitted: Command, emrjobs: Command, run: Command, platform: Platform) -> None:
+def test_a_submit_publishes_what_a_run_on_this_machine_does(submitted: Command, command: Command, run: Command, platform: Platform) -> None:
     day = figures.DAYS[0]
     done = submitted("daily_etl", "-p", f"date={day}")
     assert done["exit_code"] == 0, done["err"]
@@ -56,25 +70,25 @@ def test_a_submit_publishes_what_a_run_on_this_machine_does(submitted: Command, 
     assert len(record.checks) == 9
 
     # The cluster ends by itself, and an unchanged submit would upload nothing.
-    plan = json.loads(emrjobs("plan", "daily_etl", "--submit", "--json").out)
+    plan = json.loads(command("plan", "daily_etl", "--submit", "--json").stdout)
     assert [one["there"] for one in plan["artifacts"]] == [True, True, True]
     assert (plan["spec_changes"], plan["code_changes"]) == ([], [])
-    assert json.loads(emrjobs("clusters", "--json").out) == []
+    assert json.loads(command("clusters", "--json").stdout) == []
 
 
-def test_a_mistake_in_the_input_is_one_sentence_and_exit_code_two(emrjobs: Command, platform: Platform) -> None:
-    done = emrjobs("submit", "daily_etl", "-p", "date=2013-12-31")
-    assert done.code == 2
-    assert "there are no files at s3://emrjobs-raw/weather/date=2013-12-31/" in done.err
+def test_a_mistake_in_the_input_is_one_sentence_and_exit_code_two(command: Command, platform: Platform) -> None:
+    done = command("submit", "daily_etl", "-p", "date=2013-12-31")
+    assert done.returncode == 2
+    assert "there are no files at s3://emrjobs-raw/weather/date=2013-12-31/" in done.stderr
     assert published(platform, "2013-12-31") == []
 
 
 def test_a_step_that_was_killed_leaves_nothing_and_the_next_submit_publishes(submitted: Command, run: Command, platform: Platform) -> None:
     day = figures.DAYS[2]
-    command = [str(Path(sys.executable).with_name("emrjobs")), "submit", "daily_etl", "-p", f"date={day}", "--json"]
-    with subprocess.Popen(command, cwd=platform.root, stdout=subprocess.PIPE, text=True) as first:
+    argv = [EMRJOBS, "submit", "daily_etl", "-p", f"date={day}", "--json"]
+    with subprocess.Popen(argv, cwd=platform.root, stdout=subprocess.PIPE, text=True) as first:
         kill_driver(str(platform.root))
-        out, _ = first.communicate(timeout=300)
+        out, _ = first.communicate(timeout=900)
     assert first.returncode == 1, out
     assert published(platform, day) == []
     assert submitted("daily_etl", "-p", f"date={day}")["exit_code"] == 0
@@ -94,3 +108,22 @@ def kill_driver(root: str) -> None:
                 return
         time.sleep(0.2)
     raise AssertionError("no driver was started")
+
+
+@pytest.mark.parametrize("kind", ["throttle-after-acting", "drop-after-acting", "throttle", "drop-before-acting"])
+def test_a_doubtful_answer_of_the_endpoint_makes_no_second_cluster(
+    kind: str, submitted: Command, command: Command, platform: Platform
+) -> None:
+    url = f"{platform.aws.endpoint('emr')}/_emrjobs/faults"
+    rules = json.dumps([{"kind": kind, "operation": "RunJobFlow", "count": 1}]).encode()
+    with urllib.request.urlopen(urllib.request.Request(url, data=rules, method="PUT")):
+        pass
+    done = submitted("carrier_scorecard", "-p", f"min_flights={len(kind)}", "--no-wait")
+    try:
+        assert done["exit_code"] == 0, done["err"]
+        found = json.loads(command("clusters", "--json").stdout)
+        assert [one["Id"] for one in found if one["Name"].endswith(done["submit"])] == [done["cluster"]]
+    finally:
+        command("cancel", done["submit"], "--terminate")
+        with urllib.request.urlopen(urllib.request.Request(url, method="DELETE")):
+            pass
