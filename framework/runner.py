@@ -119,8 +119,11 @@ def run_job(
             with run.phase("publish", f"publish to {job.output.name}"):
                 lease.confirm()
                 run.published(area.publish(), job.output.write_mode)
-        except BaseException:
+        except BaseException as exc:
+            known = engine.explain(exc, job.where) if isinstance(exc, Exception) and not isinstance(exc, EmrjobsError) else None
             _give_up(engine, area)
+            if known:
+                raise known from exc
             raise
     return run.record
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from framework.errors import MissingExtra
+from framework.errors import EmrjobsError, MissingExtra
 from framework.jobs import EngineKind, Job, Params
 from framework.progress import OnRunEvent
 from framework.publish import Area, Staged
@@ -64,6 +64,9 @@ class Engine(Protocol):
 
     def audit(self, area: Any, suite: Suite, params: Params) -> CheckReport:
         """Judge the staged rows."""
+
+    def explain(self, exc: Exception, where: str) -> EmrjobsError | None:
+        """What a foreign exception of `audit` or of the area's publish means; None where that is not known."""
 
     def cancel(self) -> None:
         """Stop what still computes. Safe to call at any time."""

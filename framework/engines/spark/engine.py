@@ -125,6 +125,9 @@ class SparkEngine:
 
         return gate.audit(area.read(), suite, parameters=params)
 
+    def explain(self, exc: Exception, where: str) -> EmrjobsError | None:
+        return failures.explain_other(exc, self.spark, where)
+
     def cancel(self) -> None:
         self.spark.sparkContext.cancelAllJobs()
 

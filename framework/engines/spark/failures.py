@@ -69,6 +69,9 @@ def explain_read(exc: Exception, name: str, read: ResolvedInput, where: str, spa
     return _in_files(root, {name: read}, where) or BadData(f"input {name} cannot be read: {root.sentence}", where=where)
 
 
+_NOT_AUTHORIZED = re.compile(r"User: \S+ is not authorized to perform: (?P<action>\S+)(?: on resource: \S+)?")
+
+
 def explain_run(
     exc: Exception, job: Job, inputs: Mapping[str, ResolvedInput], spark: SparkSession, aws: Aws | None, root: Path
 ) -> EmrjobsError:
@@ -81,6 +84,8 @@ def explain_run(
         return _stopped(job.where)
     chain = causes(exc, spark._jvm)
     last = chain[-1]
+    if refused := _refused(chain, job.where):
+        return refused
     if worker := worker_error(chain):
         return JobFailed(f"job {job.name} failed: {worker.error}", where=_own_line(worker.frames, job, root))
     if any("MALFORMED_RECORD_IN_PARSING" in cause.message for cause in chain):
@@ -101,6 +106,23 @@ def explain_run(
     frames = [(frame.filename, frame.lineno or 0) for frame in traceback.extract_tb(exc.__traceback__)]
     details = more_lines(last.message) if len(chain) == 1 and last.kind == type(exc).__name__ else []
     return JobFailed(f"job {job.name} failed: {last.sentence}", where=_own_line(frames, job, root), details=details, fix=last.suggestion)
+
+
+def explain_other(exc: Exception, spark: SparkSession, where: str) -> EmrjobsError | None:
+    """What failed beside the job's own code (a check, a publish) where that is known; None where it is not."""
+    if not _answers(spark):
+        return _stopped(where)
+    return _refused(causes(exc, spark._jvm), where)
+
+
+def _refused(chain: Sequence[Cause], where: str) -> AccessRefused | None:
+    """AWS's own sentence says who lacks which permission on what."""
+    for cause in chain:
+        if found := _NOT_AUTHORIZED.search(cause.message):
+            return AccessRefused(
+                one_line(found[0]), where=where, fix=f"grant {found['action']} to it; `emrjobs iam JOB` prints what a job needs"
+            )
+    return None
 
 
 def _answers(spark: SparkSession) -> bool:

@@ -117,5 +117,8 @@ class TrinoEngine:
         catalog, schema, table = (part.strip('"') for part in area.staged_table.split("."))
         return gate.audit_table(f"{self.client.sqlalchemy_url}/{catalog}", schema, table, suite, parameters=params)
 
+    def explain(self, exc: Exception, where: str) -> EmrjobsError | None:
+        return None  # its own methods have explained what they know
+
     def cancel(self) -> None:
         self.client.cancel()

@@ -1,0 +1,93 @@
+"""The policy that is derived from a job's declaration is enough for its run, and nothing in it is too much."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+import pytest
+import sample_figures as figures
+
+from framework.config.loader import Loaded, load
+from framework.discovery import discover
+from framework.emr.iam import runtime_policy
+from framework.errors import EmrjobsError
+from framework.ledger import RunRecord
+from framework.local.target import open_platform, supervisor
+from framework.platform import Platform
+from framework.runner import run_job
+
+pytestmark = [pytest.mark.services, pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(1200)]
+
+ACCOUNT = "123456789012"
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}],
+}
+DAY = figures.DAYS[0]
+
+Run = Callable[[list[dict[str, Any]]], RunRecord]
+
+
+@pytest.fixture(scope="module")
+def policy(loaded: Loaded) -> dict[str, Any]:
+    return runtime_policy(discover(loaded.root).get("daily_etl"), loaded, account=ACCOUNT)
+
+
+@pytest.fixture(scope="module")
+def run_under(platform: Platform, loaded: Loaded) -> Run:
+    """Run daily_etl with the keys of a role that has just these statements; S3 is asked through the endpoint, which checks them."""
+    endpoint = supervisor(loaded, lambda event: None).up(["aws"])["aws"]
+    session = boto3.Session(endpoint["access_key"], endpoint["secret_key"], region_name=endpoint["region"])
+    iam, sts = (session.client(name, endpoint_url=endpoint["url"]) for name in ("iam", "sts"))
+    # The first run of all is done by the account itself, so that every run here overwrites a partition.
+    run_job(discover(platform.root).get("daily_etl"), {"date": DAY}, platform)
+
+    def run(statements: list[dict[str, Any]]) -> RunRecord:
+        name = f"job-{uuid.uuid4().hex[:8]}"
+        role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(TRUST))["Role"]["Arn"]
+        iam.put_role_policy(RoleName=name, PolicyName="own", PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": statements}))
+        keys = sts.assume_role(RoleArn=role, RoleSessionName="run")["Credentials"]
+        variables = {
+            "KEY": keys["AccessKeyId"],
+            "SECRET": keys["SecretAccessKey"],
+            "TOKEN": keys["SessionToken"],
+            "EMRJOBS__AWS__ACCESS_KEY_ID": "${env:ROLE_KEY}",
+            "EMRJOBS__AWS__SECRET_ACCESS_KEY": "${env:ROLE_SECRET}",
+            "EMRJOBS__AWS__SESSION_TOKEN": "${env:ROLE_TOKEN}",
+            "EMRJOBS__AWS__S3_ENDPOINT_URL": "${local:aws.url}",
+        }
+        with pytest.MonkeyPatch.context() as patch:
+            for key in ("KEY", "SECRET", "TOKEN"):
+                patch.setenv(f"ROLE_{key}", variables.pop(key))
+            settings = load(loaded.root, "embedded", variables=variables)
+            with open_platform(settings, lambda event: None) as own:
+                return run_job(discover(loaded.root).get("daily_etl"), {"date": DAY}, own)
+
+    return run
+
+
+def test_the_derived_policy_is_enough(run_under: Run, policy: dict[str, Any]) -> None:
+    record = run_under(policy["Statement"])
+    assert record.status == "succeeded"
+    assert record.output is not None
+    assert record.output.partitions == (f"flight_date={DAY}",)
+
+
+def test_without_any_one_of_its_statements_the_run_is_refused(run_under: Run, policy: dict[str, Any]) -> None:
+    refusals = {}
+    for statement in policy["Statement"]:
+        rest = [one for one in policy["Statement"] if one is not statement]
+        refusals[statement["Sid"]] = _refusal(run_under, rest)
+    assert {sid: text for sid, text in refusals.items() if "is not authorized to perform" not in text} == {}
+
+
+def _refusal(run_under: Run, statements: list[dict[str, Any]]) -> str:
+    try:
+        run_under(statements)
+    except EmrjobsError as exc:
+        return str(exc)
+    return "nothing was refused"
