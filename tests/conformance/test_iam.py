@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -77,17 +78,26 @@ def test_the_derived_policy_is_enough(run_under: Run, policy: dict[str, Any]) ->
     assert record.output.partitions == (f"flight_date={DAY}",)
 
 
+# What this run can do without, and why it is in the policy all the same.
+SPARE = {
+    "MakeDatabase": "only the first run of all makes the database",
+    "ReadAirlinesList": "the declaration does not say that the table is Iceberg; a Hive-layout table is listed",
+    "RecordsList": "without it S3 itself answers 403 for a record that is not there, and not 404; the local endpoint always says 404",
+}
+
+
 def test_without_any_one_of_its_statements_the_run_is_refused(run_under: Run, policy: dict[str, Any]) -> None:
-    refusals = {}
+    refused = {}
     for statement in policy["Statement"]:
-        rest = [one for one in policy["Statement"] if one is not statement]
-        refusals[statement["Sid"]] = _refusal(run_under, rest)
-    assert {sid: text for sid, text in refusals.items() if "is not authorized to perform" not in text} == {}
+        refused[statement["Sid"]] = _refusal(run_under, [one for one in policy["Statement"] if one is not statement])
+    assert {sid for sid, text in refused.items() if text is None} == SPARE.keys()
+    # A HEAD that is refused has no body, so that nobody knows the permission.
+    assert {sid: text for sid, text in refused.items() if text and not re.search(r"not authorized|AccessDenied|\b403\b", text)} == {}
 
 
-def _refusal(run_under: Run, statements: list[dict[str, Any]]) -> str:
+def _refusal(run_under: Run, statements: list[dict[str, Any]]) -> str | None:
     try:
         run_under(statements)
     except EmrjobsError as exc:
         return str(exc)
-    return "nothing was refused"
+    return None
