@@ -13,7 +13,7 @@ from framework.local import spark_jvm
 from framework.testing.run import conf
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     launch = spark_jvm.own_jvm(tmp_path_factory.mktemp("spark"), memory="1g", on_progress=lambda text, done=None, total=None: None)
     with session.start(conf(tmp_path_factory.mktemp("warehouse")), launch=launch) as started:

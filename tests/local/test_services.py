@@ -190,8 +190,7 @@ def test_down_leaves_no_process_and_the_data(root: Path, supervisor: Supervisor,
     supervisor.down()
     assert [process for process in running if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
     assert [status.state for status in supervisor.status(NAMES)] == ["stopped"] * 3
-    supervisor.up(["s3"])
-    seaweedfs.buckets(endpoints["s3"], ["after"])
+    seaweedfs.buckets(supervisor.up(["s3"])["s3"], ["after"])  # its port may have been taken meanwhile
 
 
 def test_down_after_a_killed_database_leaves_no_backend(supervisor: Supervisor, endpoints: Mapping[str, Endpoint]) -> None:
@@ -205,6 +204,7 @@ def test_down_after_a_killed_database_leaves_no_backend(supervisor: Supervisor, 
 def test_reset_deletes_the_data_and_a_new_start_is_empty(
     supervisor: Supervisor, endpoints: Mapping[str, Endpoint], events: list[Event]
 ) -> None:
+    endpoints = supervisor.up(NAMES)
     seaweedfs.buckets(endpoints["s3"], ["doomed"])
     supervisor.reset(["s3", "postgres"])
     fresh = supervisor.up(NAMES)

@@ -191,12 +191,13 @@ def test_sts_says_who_is_calling(endpoint: EndpointProcess) -> None:
     assert endpoint.client("sts").assume_role(RoleArn=role, RoleSessionName="job")["Credentials"]["AccessKeyId"]
 
 
-def test_emr_serverless_is_refused_cleanly_for_now(endpoint: EndpointProcess) -> None:
+def test_emr_on_eks_is_refused_cleanly(endpoint: EndpointProcess) -> None:
     from botocore.exceptions import ClientError
 
     assert endpoint.client("emr").list_clusters()["Clusters"] == []
+    assert endpoint.client("emr-serverless").list_applications()["applications"] == []
     with pytest.raises(ClientError, match="UnsupportedOperation"):
-        endpoint.client("emr-serverless").list_applications()
+        endpoint.client("emr-containers").list_virtual_clusters()
 
 
 def test_an_operation_that_moto_lacks_is_refused_cleanly(endpoint: EndpointProcess) -> None:
