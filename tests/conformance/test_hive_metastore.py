@@ -13,14 +13,11 @@ import pytest
 from conformance import test_publish as shared
 
 from framework.catalog import Column, Partition, TableInfo, pruning
-from framework.config.loader import Loaded, load
-from framework.discovery import discover
-from framework.engines.spark import conf, read
+from framework.config.loader import load
+from framework.engines.spark import conf
 from framework.errors import PublishConflict
-from framework.ledger import RunRecord
 from framework.local.target import open_platform
 from framework.platform import Platform
-from framework.runner import run_job
 
 pytestmark = [pytest.mark.services, pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -29,12 +26,6 @@ pytestmark = [pytest.mark.services, pytest.mark.spark, pytest.mark.slow, pytest.
 def platform(root: Path, platform: Platform) -> Iterator[Platform]:
     """The same project and services, with the metastore as its catalog."""
     with open_platform(load(root, "embedded", overrides=["catalog.kind=hive"], variables={}), lambda event: None) as opened:
-        yield opened
-
-
-@pytest.fixture
-def glue(loaded: Loaded) -> Iterator[Platform]:
-    with open_platform(loaded, lambda event: None) as opened:
         yield opened
 
 
@@ -127,18 +118,3 @@ def test_a_database_of_the_metastore_lies_apart_from_those_of_glue(glue: Platfor
     assert platform.table("reference.airlines").location.startswith("s3://emrjobs-warehouse/hive/")
     locations = {one.location for one in glue.catalog.tables()} & {one.location for one in platform.catalog.tables()}
     assert locations == set()
-
-
-def test_the_sample_job_gives_the_same_rows_on_both_catalogs(glue: Platform, platform: Platform) -> None:
-    def rows(one: Platform) -> tuple[RunRecord, list[Any]]:
-        record = run_job(discover(one.root).get("daily_etl"), {}, one)
-        info = one.table("marts.daily_performance")
-        with one.spark() as session:
-            conf.prepare(session, one.aws)
-            read.mount(session, one.read_of(info.name))
-            return record, sorted(map(str, session.table(info.name).collect()))
-
-    first, second = rows(glue), rows(platform)
-    assert first[0].status == second[0].status == "succeeded"
-    assert len(first[1]) == 32
-    assert first[1] == second[1]
