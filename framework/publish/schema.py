@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from framework.catalog import Column
@@ -78,20 +78,20 @@ def widens(source: str, target: str) -> bool:
     return bool(narrow and wide and int(narrow[2]) == int(wide[2]) and int(narrow[1]) < int(wide[1]))
 
 
-def align(frame: DataFrame, table: str, columns: Sequence[Column]) -> DataFrame:
-    """The frame with the table's columns, in the table's order and types.
+def check_fit(given: Mapping[str, str], wanted: Mapping[str, str], table: str, *, as_spark: Callable[[str], str] = str) -> None:
+    """The columns that a job gives are those of its table.
+
+    Args:
+        given, wanted: types by lower-case names, in the engine's own words.
+        as_spark: the type in Spark's words.
 
     Raises:
         SchemaMismatch: a column is missing, unknown, or of a type that does not fit.
     """
-    from pyspark.sql import functions as F
-
-    given = {column.name: column.type for column in columns_of(frame)}
-    wanted = {column.name.lower(): column.type for column in columns}
     problems = [
         f"{name}: the job gives {given[name]}, the table has {kind}"
         for name, kind in wanted.items()
-        if name in given and not fits(given[name], kind)
+        if name in given and not fits(as_spark(given[name]), as_spark(kind))
     ]
     problems += [f"{name}: the table has it ({kind}), the job does not give it" for name, kind in wanted.items() if name not in given]
     problems += [
@@ -105,6 +105,19 @@ def align(frame: DataFrame, table: str, columns: Sequence[Column]) -> DataFrame:
             details=problems,
             fix="change the job's columns or casts, or publish to another table",
         )
+
+
+def align(frame: DataFrame, table: str, columns: Sequence[Column]) -> DataFrame:
+    """The frame with the table's columns, in the table's order and types.
+
+    Raises:
+        SchemaMismatch: a column is missing, unknown, or of a type that does not fit.
+    """
+    from pyspark.sql import functions as F
+
+    given = {column.name: column.type for column in columns_of(frame)}
+    wanted = {column.name.lower(): column.type for column in columns}
+    check_fit(given, wanted, table)
     if [(field.name, field.dataType.simpleString()) for field in frame.schema] == list(wanted.items()):
         return frame
     return frame.select([F.col(f"`{name}`").cast(kind.replace("timestamp_ntz", "timestamp")).alias(name) for name, kind in wanted.items()])

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from framework import catalog
-from framework.errors import SchemaMismatch, nearest
+from framework.errors import SchemaMismatch
 from framework.jobs import Table
 from framework.publish import Area, Staged, schema
 
@@ -96,23 +96,7 @@ def aligned(query: Query, table: str, target: Sequence[Column]) -> str:
     """
     given = {column.name.lower(): column.type for column in query.columns}
     wanted = {column.name.lower(): column.type for column in target}
-    problems = [
-        f"{name}: the job gives {given[name]}, the table has {kind}"
-        for name, kind in wanted.items()
-        if name in given and not schema.fits(_spark_type(given[name]), _spark_type(kind))
-    ]
-    problems += [f"{name}: the table has it ({kind}), the job does not give it" for name, kind in wanted.items() if name not in given]
-    problems += [
-        f"{name}: the job gives it ({given[name]}), the table does not have it; {nearest(name, wanted)}"
-        for name in given
-        if name not in wanted
-    ]
-    if problems:
-        raise SchemaMismatch(
-            f"the job's output does not fit table {table}",
-            details=problems,
-            fix="change the job's columns or casts, or publish to another table",
-        )
+    schema.check_fit(given, wanted, table, as_spark=_spark_type)
     columns = [
         quoted(name) if given[name] == kind else f"CAST({quoted(name)} AS {kind}) AS {quoted(name)}" for name, kind in wanted.items()
     ]
