@@ -7,12 +7,13 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from framework.local.aws.answers import ApiError
 from framework.local.aws.database import Database
 from framework.local.aws.emr.contract import Executor, Outcome
 from framework.local.aws.emr_serverless import launches, store
-from framework.local.aws.emr_serverless.store import Application, JobRun
+from framework.local.aws.emr_serverless.store import Application, Document, JobRun
 
 _log = logging.getLogger(__name__)
 
@@ -137,42 +138,47 @@ class Mover:
         if outcome.succeeded:
             self._end(run, "SUCCESS", "", outcome)
         elif run.work["attempt"] < run.document.get("retryPolicy", {}).get("maxAttempts", 1):
-            run.work["attempt"] += 1
-            run.document["attempt"] = run.work["attempt"]
-            self._move(run, "PENDING")
+            self._move(run, "PENDING", attempt=run.work["attempt"] + 1)
             self.poke()
         else:
             self._end(run, "FAILED", _explained(outcome), outcome)
 
     def _end(self, run: JobRun, state: str, details: str, outcome: Outcome) -> None:
+        changes: Document = {"endedAt": outcome.ended}
         if outcome.started is not None:
-            run.document["totalExecutionDurationSeconds"] = round(outcome.ended - outcome.started)
+            changes["totalExecutionDurationSeconds"] = round(outcome.ended - outcome.started)
             # One worker of the default size (4 vCPU, 16 GB, 20 GB of disk) for the time that it ran; nothing is billed.
             hours = (outcome.ended - outcome.started) / 3600
-            run.document["totalResourceUtilization"] = {"vCPUHour": 4 * hours, "memoryGBHour": 16 * hours, "storageGBHour": 20 * hours}
-        run.document["endedAt"] = outcome.ended
-        self._move(run, state, details)
+            changes["totalResourceUtilization"] = {"vCPUHour": 4 * hours, "memoryGBHour": 16 * hours, "storageGBHour": 20 * hours}
+        self._move(run, state, details, **changes)
 
-    def _move(self, run: JobRun, state: str, details: str = "") -> None:
+    def _move(self, run: JobRun, state: str, details: str = "", **changes: Any) -> None:
+        """Enter a state, on what the database holds now: a call may have tagged or cancelled the run since this pass read it."""
         if run.state == state:
             return
         with self._database.write() as connection:
             now = store.job_run(connection, run.application, run.id)
-            if now is not None and now.work.get("cancelled") and state not in store.ENDED:
-                # It was cancelled while this pass went on; the next one sees it.
-                self._wake.set()
+            if now is not None:
+                run.document, run.work = now.document, now.work
+            if run.work.get("cancelled") and state not in store.ENDED:
+                self._wake.set()  # the next pass sees it
                 return
-            run.enter(state, details)
+            run.document |= changes
+            if "attempt" in changes:
+                run.work["attempt"] = changes["attempt"]
             if state == "RUNNING":
                 run.document["startedAt"] = time.time()
+            run.enter(state, details)
             run.save(connection)
 
     def _enter(self, application: Application, state: str, details: str | None = None) -> None:
+        """Enter a state from the one that this pass saw, on what the database holds now."""
         with self._database.write() as connection:
             now = store.application(connection, application.id)
-            if now is not None and now.state != application.state:  # a call was faster
-                application.document = now.document
-                return
+            if now is not None:
+                seen, application.document = application.state, now.document
+                if now.state != seen:  # a call was faster
+                    return
             application.enter(state, details)
             application.save(connection)
 
