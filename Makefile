@@ -6,7 +6,7 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 READY := .venv/.ready
-EXTRAS := --extra spark --extra trino --extra quality --extra emr --extra local --extra dev
+EXTRAS := --extra spark --extra trino --extra quality --extra emr --extra lineage --extra local --extra dev
 
 # What the targets take: make run JOB=daily_etl DATE=2013-03-08 ENV=embedded PARAMS="a=1 b=2" UPSTREAM=1 CATALOG=hive
 ENV ?= embedded

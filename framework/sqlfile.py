@@ -20,7 +20,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path as FilePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from framework import predicates
 from framework.config import document
@@ -41,6 +41,9 @@ from framework.jobs import (
     check_declaration,
     is_table_name,
 )
+
+if TYPE_CHECKING:
+    from sqlglot import exp
 
 _HEADER = re.compile(r"\s*/\*(?P<yaml>.*?)\*/", re.DOTALL)
 _ENGINES = {"spark": EngineKind.SPARK_SQL, "trino": EngineKind.TRINO}
@@ -269,10 +272,18 @@ def parse_tables(sql: str, dialect: str, shown: str) -> list[str]:
     Raises:
         JobDefinitionError: it is not one query, does not parse, or names a table without its database.
     """
+    return sorted({name for _, name in sources(parse(sql, dialect, shown), dialect, shown)})
+
+
+def parse(sql: str, dialect: str, shown: str) -> exp.Query:
+    """The one query of a file.
+
+    Raises:
+        JobDefinitionError: it is not one query, or does not parse.
+    """
     import sqlglot
     from sqlglot import exp
     from sqlglot.errors import ParseError, SqlglotError
-    from sqlglot.optimizer.scope import traverse_scope
 
     try:
         # A comment after the last semicolon is parsed as a statement of its own.
@@ -297,13 +308,26 @@ def parse_tables(sql: str, dialect: str, shown: str) -> list[str]:
             where=shown,
             fix="write only the SELECT; the framework writes and publishes its rows",
         )
+    return query
+
+
+def sources(query: exp.Query, dialect: str, shown: str) -> list[tuple[exp.Table, str]]:
+    """Each place of a query that reads a table, with the table's name.
+
+    Raises:
+        JobDefinitionError: a table is named without its database.
+    """
+    from sqlglot import exp
+    from sqlglot.errors import SqlglotError
+    from sqlglot.optimizer.scope import traverse_scope
+
     try:
-        scopes = traverse_scope(query)
-        sources = [source for scope in scopes for source in scope.sources.values() if isinstance(source, exp.Table) and source.name]
+        found = [source for scope in traverse_scope(query) for source in scope.sources.values()]
     except (SqlglotError, RecursionError) as exc:
         raise _unreadable(exc, dialect, shown) from exc
     named = _table_name if dialect == "spark" else _federated_name
-    return sorted({named(source.catalog, source.db, source.name, shown) for source in sources})
+    tables = [source for source in found if isinstance(source, exp.Table) and source.name]
+    return [(table, named(table.catalog, table.db, table.name, shown)) for table in tables]
 
 
 def _federated_name(catalog: str, schema: str, table: str, shown: str) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from framework.cli import common, config, data, emr, jobs, local, runs, scaffold, sql, tables, testing
+from framework.cli import common, config, data, emr, jobs, lineage, local, runs, scaffold, sql, tables, testing
 from framework.errors import EmrjobsError, UserError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.add_typer(scaffold.app, name="new")
 app.command("jobs")(jobs.jobs)
 app.command("plan")(jobs.plan)
 app.command("run")(jobs.run)
+app.command("lineage")(lineage.lineage)
 app.command("submit")(emr.submit)
 app.command("attach")(emr.attach)
 app.command("cancel")(emr.cancel)
