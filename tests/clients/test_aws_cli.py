@@ -68,9 +68,12 @@ def step_of(aws: Aws, target: Target, cluster: str, step: str) -> tuple[str, str
 
 
 def test_default_roles_are_made(aws: Aws, target: Target) -> None:
-    # The CLI reads the service principal off EMR's own host name; only IAM is called.
-    made = aws("emr", "create-default-roles", AWS_ENDPOINT_URL=None, AWS_ENDPOINT_URL_IAM=target.env["AWS_ENDPOINT_URL"])
+    # The command of docs/emr-clients.md: the CLI reads the service principal off EMR's own host name; only IAM is called.
+    made = aws("emr", "create-default-roles", "--endpoint-url", "https://elasticmapreduce.us-east-1.amazonaws.com")
     assert {role["Role"]["RoleName"] for role in made.json} >= {"EMR_DefaultRole", "EMR_EC2_DefaultRole"}
+    (emr,) = [one["Role"] for one in made.json if one["Role"]["RoleName"] == "EMR_DefaultRole"]
+    assert emr["AssumeRolePolicyDocument"]["Statement"][0]["Principal"] == {"Service": "elasticmapreduce.amazonaws.com"}
+    assert {"EMR_DefaultRole"} <= {role["RoleName"] for role in aws("iam", "list-roles").json["Roles"]}
 
 
 def test_a_spark_step_reads_and_writes_s3(aws: Aws, cluster: str, words: str, target: Target) -> None:

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from framework.errors import EmrjobsError
+from framework.local.aws.emr.delays import Delays
 from framework.local.aws.server import serve
 
 
@@ -20,12 +21,19 @@ def main() -> int:
     parser.add_argument(
         "--emr-provisioning", type=float, default=1.0, metavar="SECONDS", help="how long an EMR cluster is STARTING (default: %(default)s)"
     )
+    parser.add_argument(
+        "--emr-period",
+        type=float,
+        default=5.0,
+        metavar="SECONDS",
+        help="how long the five minutes of a metric's period last for EMR's automatic scaling (default: %(default)s)",
+    )
     parser.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("framework").setLevel(options.log_level.upper())
     try:
-        serve(options.host, options.port, options.state, options.s3, options.emr_provisioning)
+        serve(options.host, options.port, options.state, options.s3, Delays(options.emr_provisioning, metric_period=options.emr_period))
     except EmrjobsError as error:
         logging.getLogger(__name__).error("%s", error)
         return error.exit_code

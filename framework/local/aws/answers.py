@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
@@ -27,13 +27,15 @@ class ApiError(Exception):
         code: AWS's error code, such as `EntityNotFoundException`.
         message: one sentence, in AWS's wording where that is known.
         status: HTTP status.
+        members: what the error's shape has beside its message.
     """
 
-    def __init__(self, code: str, message: str, status: int = 400) -> None:
+    def __init__(self, code: str, message: str, status: int = 400, members: Mapping[str, str] | None = None) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
         self.status = status
+        self.members = members or {}
 
 
 def send(
@@ -58,7 +60,7 @@ def send_error(environ: WSGIEnvironment, start_response: StartResponse, error: A
     botocore reads the code from `__type` (json), `x-amzn-ErrorType` (rest-json) or `<Error><Code>` (query and S3).
     """
     if "HTTP_X_AMZ_TARGET" in environ or "json" in environ.get("CONTENT_TYPE", ""):
-        body = json.dumps({"__type": error.code, "message": error.message, "Message": error.message}).encode()
+        body = json.dumps({"__type": error.code, **error.members, "message": error.message, "Message": error.message}).encode()
         return send(start_response, error.status, body, JSON_1_1, [("x-amzn-ErrorType", error.code)])
     inner = f"<Error><Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message></Error>"
     return send_xml(start_response, error.status, f"<ErrorResponse>{inner}<RequestId>{uuid.uuid4()}</RequestId></ErrorResponse>")

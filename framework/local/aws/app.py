@@ -17,7 +17,7 @@ from botocore.credentials import Credentials
 from framework.local.aws.answers import send_json
 from framework.local.aws.emr import EmrService, FaultPage
 from framework.local.aws.emr.contract import Executor
-from framework.local.aws.emr.lifecycle import Delays
+from framework.local.aws.emr.delays import Delays
 from framework.local.aws.emr_serverless import ServerlessService
 from framework.local.aws.emr_serverless.operations import PAGE_PATH
 from framework.local.aws.glue import GlueService

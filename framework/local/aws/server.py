@@ -16,8 +16,8 @@ from cheroot import wsgi
 from framework.errors import ServiceUnavailable
 from framework.local.aws.answers import ABORT
 from framework.local.aws.app import HEALTH, Endpoint
+from framework.local.aws.emr.delays import Delays
 from framework.local.aws.emr.execution.executor import LocalExecutor
-from framework.local.aws.emr.lifecycle import Delays
 from framework.local.aws.s3_proxy import RAW_HEADERS
 
 _log = logging.getLogger(__name__)
@@ -54,8 +54,8 @@ def make_server(host: str, port: int, endpoint: Endpoint) -> Any:
     return server
 
 
-def serve(host: str, port: int, state: Path, s3: str, provisioning: float = Delays.provisioning) -> None:
-    """Serve until SIGTERM or SIGINT, then save and return. `provisioning`: seconds that an EMR cluster is STARTING.
+def serve(host: str, port: int, state: Path, s3: str, delays: Delays) -> None:
+    """Serve until SIGTERM or SIGINT, then save and return.
 
     Raises:
         ServiceUnavailable: the port is taken, or another endpoint uses the state folder.
@@ -69,7 +69,7 @@ def serve(host: str, port: int, state: Path, s3: str, provisioning: float = Dela
     except Timeout as error:
         raise ServiceUnavailable(f"another endpoint already uses {state}", fix="stop it, or give this one its own --state") from error
     with lock:
-        endpoint = Endpoint(state, s3, LocalExecutor(state / "emr", s3=s3), Delays(provisioning))
+        endpoint = Endpoint(state, s3, LocalExecutor(state / "emr", s3=s3), delays)
         try:
             _serve(host, port, endpoint)
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from framework.local.aws.answers import ApiError
 from framework.local.aws.emr import store
 from framework.local.aws.emr.operation import Emr, EmrOperation, invalid_request
 from framework.local.aws.router import ACCOUNT_ID
@@ -34,7 +35,7 @@ def describe_security_configuration(emr: Emr, request: dict[str, Any]) -> dict[s
         query = "SELECT content, created FROM security_configurations WHERE region = ? AND name = ?"
         row = connection.execute(query, (emr.region, name)).fetchone()
     if row is None:
-        raise invalid_request(f"Security configuration with name '{name}' does not exist.")
+        raise _no_configuration(name)
     return {"Name": name, "SecurityConfiguration": row[0], "CreationDateTime": row[1]}
 
 
@@ -43,8 +44,13 @@ def delete_security_configuration(emr: Emr, request: dict[str, Any]) -> dict[str
     with emr.database.write() as connection:
         statement = "DELETE FROM security_configurations WHERE region = ? AND name = ?"
         if connection.execute(statement, (emr.region, name)).rowcount == 0:
-            raise invalid_request(f"Security configuration with name '{name}' does not exist.")
+            raise _no_configuration(name)
     return {}
+
+
+def _no_configuration(name: str) -> ApiError:
+    # The code is moto's; it could not be confirmed.
+    return invalid_request(f"Security configuration with name '{name}' does not exist.", "ResourceNotFound")
 
 
 def list_security_configurations(emr: Emr, request: dict[str, Any]) -> dict[str, Any]:

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any
 
+from framework.local.aws.answers import ApiError
 from framework.local.aws.database import Database
-from framework.local.aws.emr import classifications, lifecycle, nodes, rules, store
+from framework.local.aws.emr import classifications, lifecycle, nodes, rules, scaling, store
+from framework.local.aws.emr.delays import Delays
 from framework.local.aws.emr.faults import Rule
-from framework.local.aws.emr.lifecycle import Delays
 from framework.local.aws.emr.operation import (
     Emr,
     EmrOperation,
@@ -28,18 +29,29 @@ _ACTIVE_INSTANCES = 2000
 
 
 def list_instance_groups(emr: Emr, request: dict[str, Any]) -> dict[str, Any]:
-    return _list(emr, request, "InstanceGroups", "INSTANCE_GROUP", "Instance fleets and instance groups are mutually exclusive.")
+    return _list(emr, request, "InstanceGroups", "INSTANCE_GROUP", _other_kind("ListInstanceGroups", "FLEET", "ListInstanceFleets"))
 
 
 def list_instance_fleets(emr: Emr, request: dict[str, Any]) -> dict[str, Any]:
-    return _list(emr, request, "InstanceFleets", "INSTANCE_FLEET", "Instance fleets and instance groups are mutually exclusive.")
+    return _list(emr, request, "InstanceFleets", "INSTANCE_FLEET", _other_kind("ListInstanceFleets", "GROUP", "ListInstanceGroups"))
 
 
-def _list(emr: Emr, request: dict[str, Any], key: str, kind: str, otherwise: str) -> dict[str, Any]:
+def _other_kind(operation: str, kind: str, instead: str) -> ApiError:
+    """As turbot/steampipe-plugin-aws, issue 1222, shows it for a cluster with fleets; that for groups is taken to be alike."""
+    used = f"instance {kind.lower()}s"
+    message = (
+        "Instance fleets and instance groups are mutually exclusive. "
+        f"The EMR cluster specified in the request uses {used}. The {operation} operation does not support clusters that use {used}. "
+        f"Use the {instead} operation instead."
+    )
+    return invalid_request(message, f"API_DOES_NOT_SUPPORT_INSTANCE_{kind}_CLUSTERS")
+
+
+def _list(emr: Emr, request: dict[str, Any], key: str, kind: str, otherwise: ApiError) -> dict[str, Any]:
     with emr.database.read() as connection:
         cluster = find_cluster(emr, connection, request["ClusterId"])
         if cluster.document["InstanceCollectionType"] != kind:
-            raise invalid_request(otherwise)  # own wording
+            raise otherwise
         where, values = "cluster = ?", [cluster.id]
         found, marker = store.page(connection, "collections", where, values, request.get("Marker"), newest_first=False)
     return {key: found, **({"Marker": marker} if marker else {})}
@@ -80,6 +92,7 @@ def add_instance_groups(emr: Emr, request: dict[str, Any]) -> dict[str, Any]:
             ):
                 raise invalid(f"Cannot add another {config['InstanceRole']} instance group.")  # own wording
             if policy := config.get("AutoScalingPolicy"):
+                scaling.may_have_rules(cluster)
                 rules.auto_scaling(policy, config["InstanceRole"])
             new.append(nodes.group(cluster.id, config, store.now()))
         for collection in new:
@@ -165,16 +178,13 @@ def modify_instance_fleet(emr: Emr, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _resize(delays: Delays, connection: sqlite3.Connection, cluster: Cluster, collection: Collection, ending: Any = ()) -> None:
-    """Ask for what a group or fleet lacks and end what it has too much of; the new instances run after the provisioning delay."""
+    """Ask for what a group or fleet lacks and end what it has too much of; a cluster that starts gets it with all the rest."""
     now = store.now()
+    if cluster.state in lifecycle.READY:
+        nodes.resize(connection, collection, now, delays.provisioning, ending)
+        return
     nodes.shrink(connection, collection, now, ending)
     nodes.launch(connection, collection, now)
-    status = collection.document["Status"]
-    if cluster.state in lifecycle.READY:
-        if status["State"] == "RUNNING":
-            status["State"] = "RESIZING"
-        collection.work["due"] = now + delays.provisioning
-    nodes.count(collection, store.instances(connection, cluster.id, collection.id))
     collection.save(connection)
 
 

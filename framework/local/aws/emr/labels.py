@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from framework import releases
+from framework.emr import instances
 from framework.local.aws.answers import ApiError
 from framework.local.aws.emr.operation import Emr, EmrOperation
 from framework.local.aws.router import DEFAULT_REGION
@@ -84,11 +85,26 @@ def list_supported_instance_types(emr: Emr, request: dict[str, Any]) -> dict[str
     label = request["ReleaseLabel"]
     if label not in known_releases(emr.region):
         raise ApiError("InvalidRequestException", f"Release label '{label}' is not valid.")
-    types = [{"Type": name, "InstanceFamilyId": name.partition(".")[0]} for name in instance_types(label)]
+    types = [_supported(name, instances.of_release(label).get(name)) for name in instance_types(label)]
     page = _paged("SupportedInstanceTypes", types, {"NextToken": request.get("Marker"), "MaxResults": _PAGE})
     if "NextToken" in page:
         page["Marker"] = page.pop("NextToken")
     return page
+
+
+def _supported(name: str, known: instances.InstanceType | None) -> dict[str, Any]:
+    if known is None:
+        return {"Type": name}
+    return {
+        "Type": name,
+        "VCPU": known.vcpu,
+        "MemoryGB": known.memory_gib,
+        "NumberOfDisks": known.disks,
+        "StorageGB": known.disks * known.disk_gb,
+        "EbsStorageOnly": known.needs_ebs,
+        "Architecture": known.architecture.upper(),
+        "InstanceFamilyId": known.family,
+    }
 
 
 def _paged(key: str, items: list[Any], request: dict[str, Any]) -> dict[str, Any]:

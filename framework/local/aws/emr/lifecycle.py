@@ -18,8 +18,9 @@ from typing import Any
 
 from framework.local.aws.answers import ApiError
 from framework.local.aws.database import Database
-from framework.local.aws.emr import nodes, store
+from framework.local.aws.emr import nodes, scaler, store
 from framework.local.aws.emr.contract import ClusterSpec, Executor, Outcome, Work, WorkKind
+from framework.local.aws.emr.delays import Delays
 from framework.local.aws.emr.store import Cluster, Document, Step
 
 _log = logging.getLogger(__name__)
@@ -34,18 +35,6 @@ _REGULAR = (None, "USER_REQUEST", "ALL_STEPS_COMPLETED")
 _RETRY = 5.0
 
 Act = Callable[[], None]
-
-
-@dataclass
-class Delays:
-    """How long what takes minutes on EC2 takes here, in seconds.
-
-    Attributes:
-        provisioning: from STARTING to BOOTSTRAPPING, and for the instances of a resize. Clients that create an empty cluster and
-            add its steps afterwards (mrjob) rely on some time before it would end for want of steps.
-    """
-
-    provisioning: float = 1.0
 
 
 @dataclass
@@ -260,8 +249,12 @@ class Controller:
             if cluster.state != "RUNNING":
                 _enter(cluster, "RUNNING", None, "Running step")
             cluster.work.pop("idle_since", None)
-            return
-        self._idle(look)
+        else:
+            self._idle(look)
+        if cluster.state in READY:
+            due = scaler.scale(look.connection, cluster, steps, look.now, self.delays)
+            if due is not None:
+                look.look_again(due)
 
     def _idle(self, look: _Pass) -> None:
         cluster, work = look.cluster, look.cluster.work

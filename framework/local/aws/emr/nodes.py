@@ -59,8 +59,13 @@ def group(cluster_id: str, config: Mapping[str, Any], created: float) -> Collect
 
 
 def attached(policy: Mapping[str, Any]) -> Document:
-    """An automatic scaling policy as the API shows it."""
-    return {"Status": {"State": "ATTACHED", "StateChangeReason": {"Message": ""}}, **policy}
+    """An automatic scaling policy as the API shows it: attached as soon as the cluster is ready."""
+    return {"Status": policy_status("PENDING"), **policy}
+
+
+def policy_status(state: str) -> Document:
+    """Status of an automatic scaling policy. All changes are a user's; the order of AWS's states could not be confirmed."""
+    return {"State": state, "StateChangeReason": {"Code": "USER_REQUEST", "Message": ""}}
 
 
 def fleet(cluster_id: str, config: Mapping[str, Any], created: float) -> Collection:
@@ -119,6 +124,27 @@ def launch(connection: sqlite3.Connection, collection: Collection, now: float, s
         new = [_instance(collection, kind, market, now) for kind in _fulfil(document, market, missing)]
         store.insert_instances(connection, collection.cluster, collection, new)
     return short
+
+
+def resize(connection: sqlite3.Connection, collection: Collection, now: float, seconds: float, first: Sequence[str] = ()) -> float:
+    """Ask for what a group or fleet of a ready cluster lacks, and end what it has too much of; writes it back.
+
+    Args:
+        seconds: until the new instances run.
+        first: EC2 ids of instances that are ended before others.
+
+    Returns:
+        When the resize is over; the controller has to look at the cluster then.
+    """
+    shrink(connection, collection, now, first)
+    launch(connection, collection, now)
+    status = collection.document["Status"]
+    if status["State"] == "RUNNING":
+        status["State"] = "RESIZING"
+    collection.work["due"] = now + seconds
+    count(collection, store.instances(connection, collection.cluster, collection.id))
+    collection.save(connection)
+    return now + seconds
 
 
 def shrink(connection: sqlite3.Connection, collection: Collection, now: float, first: Sequence[str] = ()) -> None:

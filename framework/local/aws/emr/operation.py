@@ -14,8 +14,9 @@ from typing import Any, Protocol
 from framework.local.aws.answers import ApiError
 from framework.local.aws.database import Database
 from framework.local.aws.emr import store
+from framework.local.aws.emr.delays import Delays
 from framework.local.aws.emr.faults import Faults
-from framework.local.aws.emr.lifecycle import ACTIVE, Delays
+from framework.local.aws.emr.lifecycle import ACTIVE
 from framework.local.aws.emr.store import Cluster
 from framework.local.aws.router import ACCOUNT_ID
 
@@ -42,9 +43,13 @@ class Emr:
 EmrOperation = Callable[[Emr, dict[str, Any]], dict[str, Any]]
 
 
-def invalid_request(message: str) -> ApiError:
-    """The error of the newer operations."""
-    return ApiError("InvalidRequestException", message)
+def invalid_request(message: str, error_code: str | None = None) -> ApiError:
+    """The error of the newer operations.
+
+    Args:
+        error_code: its member ErrorCode; left out where nobody shows what the real service says.
+    """
+    return ApiError("InvalidRequestException", message, members={"ErrorCode": error_code} if error_code else None)
 
 
 def invalid(message: str) -> ApiError:
@@ -60,7 +65,8 @@ def find_cluster(emr: Emr, connection: sqlite3.Connection, cluster_id: str) -> C
     """
     cluster = store.cluster(connection, cluster_id)
     if cluster is None or cluster.region != emr.region:
-        raise invalid_request(f"Cluster id '{cluster_id}' is not valid.")
+        # As in the logs of hashicorp/terraform-provider-aws, pull request 16924.
+        raise invalid_request(f"Cluster id '{cluster_id}' is not valid.", "NoSuchCluster")
     return cluster
 
 

@@ -54,6 +54,8 @@ def run_job_flow(request: Mapping[str, Any], region: str) -> None:
     tags(request.get("Tags", ()))
     if policy := request.get("ManagedScalingPolicy"):
         managed_scaling(policy, fleets=bool(fleets))
+        if any("AutoScalingPolicy" in group for group in nodes.configs(instances)):
+            raise invalid("A cluster has either managed scaling or automatic scaling policies, not both.")  # own wording
     if policy := request.get("AutoTerminationPolicy"):
         auto_termination(policy)
 
@@ -139,6 +141,9 @@ def check_groups(groups: Sequence[Mapping[str, Any]], request: Mapping[str, Any]
         if group.get("AutoScalingPolicy"):
             if not request.get("AutoScalingRole"):
                 raise invalid("An automatic scaling policy needs an AutoScalingRole.")  # own wording
+            if not request.get("VisibleToAllUsers", True):
+                # Management Guide, "Using automatic scaling with a custom policy".
+                raise invalid("An automatic scaling policy needs a cluster that is visible to all users.")  # own wording
             auto_scaling(group["AutoScalingPolicy"], group["InstanceRole"])
     master = next(group for group in groups if group["InstanceRole"] == "MASTER")
     if master["InstanceCount"] not in (1, 3):
@@ -265,12 +270,19 @@ def managed_scaling(policy: Mapping[str, Any], *, fleets: bool) -> None:
 
 
 def auto_scaling(policy: Mapping[str, Any], role: str) -> None:
-    """Of a core or task group, with bounds in order."""
+    """Of a core or task group, with bounds in order and rules of different names (API reference, AutoScalingPolicy)."""
     if role == "MASTER":
         raise invalid("An automatic scaling policy can be attached to core and task instance groups only.")  # own wording
     constraints = policy["Constraints"]
     if not 0 <= constraints["MinCapacity"] <= constraints["MaxCapacity"]:
         raise invalid("MinCapacity must not be greater than MaxCapacity.")  # own wording
+    names = [rule["Name"] for rule in policy["Rules"]]
+    if len(set(names)) != len(names):
+        raise invalid("Rule names must be unique within a scaling policy.")
+    for rule in policy["Rules"]:
+        action = rule["Action"]["SimpleScalingPolicyConfiguration"]
+        if action.get("AdjustmentType") == "EXACT_CAPACITY" and action["ScalingAdjustment"] < 0:
+            raise invalid("The ScalingAdjustment of an EXACT_CAPACITY rule must be positive.")  # own wording
 
 
 def auto_termination(policy: Mapping[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """Operations on a cluster's policies: managed scaling, automatic scaling of groups, auto-termination.
 
-Auto-termination is carried out. Scaling policies are checked and kept, but change nothing: steps run on this machine, whatever the
-number of instances is.
+`scaler` carries the scaling policies out, the controller itself auto-termination.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import Any
 
 from framework.local.aws.emr import nodes, rules, store
 from framework.local.aws.emr.operation import Emr, EmrOperation, cluster_arn, find_cluster, invalid, invalid_request, must_be_active
-from framework.local.aws.emr.store import Collection
+from framework.local.aws.emr.store import Cluster, Collection
 
 
 def put_managed_scaling_policy(emr: Emr, request: dict[str, Any]) -> dict[str, Any]:
@@ -19,8 +18,11 @@ def put_managed_scaling_policy(emr: Emr, request: dict[str, Any]) -> dict[str, A
         cluster = find_cluster(emr, connection, request["ClusterId"])
         must_be_active(cluster)
         rules.managed_scaling(request["ManagedScalingPolicy"], fleets=cluster.document["InstanceCollectionType"] == "INSTANCE_FLEET")
+        if any(_has_rules(collection) for collection in store.collections(connection, cluster.id)):
+            raise invalid("A cluster has either managed scaling or automatic scaling policies, not both.")  # own wording
         cluster.work["managed_scaling"] = request["ManagedScalingPolicy"]
         cluster.save(connection)
+    emr.controller.poke(cluster.id)
     return {}
 
 
@@ -72,12 +74,11 @@ def put_auto_scaling_policy(emr: Emr, request: dict[str, Any]) -> dict[str, Any]
         must_be_active(cluster)
         collection = _group(connection, cluster.id, request["InstanceGroupId"])
         rules.auto_scaling(policy, collection.role)
-        if not cluster.document.get("AutoScalingRole"):
-            raise invalid("An automatic scaling policy needs an AutoScalingRole.")  # own wording
-        if "managed_scaling" in cluster.work:
-            raise invalid("An automatic scaling policy cannot be attached to a cluster with managed scaling.")  # own wording
+        may_have_rules(cluster)
         collection.document["AutoScalingPolicy"] = nodes.attached(policy)
+        collection.work.pop("rules", None)
         collection.save(connection)
+    emr.controller.poke(cluster.id)
     return {
         "ClusterId": cluster.id,
         "InstanceGroupId": collection.id,
@@ -90,9 +91,26 @@ def remove_auto_scaling_policy(emr: Emr, request: dict[str, Any]) -> dict[str, A
     with emr.database.write() as connection:
         cluster = find_cluster(emr, connection, request["ClusterId"])
         collection = _group(connection, cluster.id, request["InstanceGroupId"])
-        collection.document.pop("AutoScalingPolicy", None)
-        collection.save(connection)
+        if _has_rules(collection):
+            collection.document["AutoScalingPolicy"]["Status"] = nodes.policy_status("DETACHED")
+            collection.save(connection)
     return {}
+
+
+def may_have_rules(cluster: Cluster) -> None:
+    """Refuse an automatic scaling policy on a cluster that cannot have one.
+
+    Raises:
+        ApiError: ValidationException.
+    """
+    if not cluster.document.get("AutoScalingRole"):
+        raise invalid("An automatic scaling policy needs an AutoScalingRole.")  # own wording
+    if "managed_scaling" in cluster.work:
+        raise invalid("A cluster has either managed scaling or automatic scaling policies, not both.")  # own wording
+
+
+def _has_rules(collection: Collection) -> bool:
+    return collection.document.get("AutoScalingPolicy", {}).get("Status", {}).get("State") in ("PENDING", "ATTACHED")
 
 
 def _group(connection: sqlite3.Connection, cluster_id: str, group_id: str) -> Collection:

@@ -13,9 +13,10 @@ from framework.local.aws.answers import ABORT, JSON_1_1, ApiError, send_error, s
 from framework.local.aws.database import Database
 from framework.local.aws.emr import account, clusters, instances, job_flows, labels, scaling, shapes, steps
 from framework.local.aws.emr.contract import Executor
+from framework.local.aws.emr.delays import Delays
 from framework.local.aws.emr.faults import CALLS, Faults, Kind, Rule
 from framework.local.aws.emr.faults import parse as parse_rule
-from framework.local.aws.emr.lifecycle import Controller, Delays
+from framework.local.aws.emr.lifecycle import Controller
 from framework.local.aws.emr.operation import Emr, EmrOperation
 from framework.local.aws.emr.store import SCHEMA, VERSION
 from framework.local.aws.json_service import parse_json, read_body, unsupported

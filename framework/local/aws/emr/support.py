@@ -14,12 +14,12 @@ _NOTES = {
     "AddInstanceFleet": "New instances are running after the provisioning delay",
     "ModifyInstanceGroups": "Resizes, shrinks by instance id; new configurations are kept, and used by no step",
     "ModifyInstanceFleet": "Resizes",
-    "PutManagedScalingPolicy": "Checked and kept; nothing is scaled, as steps run on this machine",
-    "PutAutoScalingPolicy": "Checked and kept; nothing is scaled, as steps run on this machine",
+    "PutManagedScalingPolicy": "Carried out, by the executors that running steps name",
+    "PutAutoScalingPolicy": "Carried out, for metrics that follow from running steps",
     "PutAutoTerminationPolicy": "Carried out",
     "PutBlockPublicAccessConfiguration": "Kept; there are no security groups to hold it against",
     "CreateSecurityConfiguration": "Kept; clusters may name it, nothing is encrypted",
-    "ListSupportedInstanceTypes": "Names and families; sizes are not known here",
+    "ListSupportedInstanceTypes": "For releases of `framework/releases` with their sizes",
 }
 _WHY = {
     "Studio": "EMR Studio is a hosted web application",

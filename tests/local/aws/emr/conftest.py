@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from framework.local.aws.app import Endpoint
-from framework.local.aws.emr.lifecycle import Delays
+from framework.local.aws.emr.delays import Delays
 from framework.local.aws.server import make_server
 
 from .fakes import FakeExecutor

@@ -130,8 +130,16 @@ def test_groups_grow_shrink_and_are_added(emr: Emr) -> None:
     assert len(added) == 1
     with pytest.raises(ClientError, match="Cannot add another CORE"):
         emr.api.add_instance_groups(JobFlowId=cluster, InstanceGroups=[group("CORE", 1)])
-    with pytest.raises(ClientError, match="InvalidRequestException"):
+    with pytest.raises(emr.api.exceptions.InvalidRequestException, match="Use the ListInstanceGroups operation instead") as refused:
         emr.api.list_instance_fleets(ClusterId=cluster)
+    assert refused.value.response["ErrorCode"] == "API_DOES_NOT_SUPPORT_INSTANCE_GROUP_CLUSTERS"
+
+
+def test_an_unknown_cluster_has_awss_error_code_and_message(emr: Emr) -> None:
+    with pytest.raises(emr.api.exceptions.InvalidRequestException) as refused:
+        emr.api.describe_cluster(ClusterId="j-NONE")
+    assert refused.value.response["ErrorCode"] == "NoSuchCluster"
+    assert refused.value.response["Message"] == "Cluster id 'j-NONE' is not valid."
 
 
 def test_a_group_is_reconfigured(emr: Emr) -> None:
@@ -182,6 +190,7 @@ def test_scaling_policies_are_put_shown_and_removed(emr: Emr) -> None:
     cluster = emr.run(
         instances={"InstanceGroups": groups, "KeepJobFlowAliveWhenNoSteps": True}, AutoScalingRole="EMR_AutoScaling_DefaultRole"
     )
+    emr.reach(cluster, "WAITING")
     master, core = emr.api.list_instance_groups(ClusterId=cluster)["InstanceGroups"]
     assert core["AutoScalingPolicy"]["Status"]["State"] == "ATTACHED"
     answer = emr.api.put_auto_scaling_policy(ClusterId=cluster, InstanceGroupId=core["Id"], AutoScalingPolicy=auto_scaling(2, 4))
@@ -189,7 +198,8 @@ def test_scaling_policies_are_put_shown_and_removed(emr: Emr) -> None:
     with pytest.raises(ClientError, match="core and task"):
         emr.api.put_auto_scaling_policy(ClusterId=cluster, InstanceGroupId=master["Id"], AutoScalingPolicy=auto_scaling(1, 2))
     emr.api.remove_auto_scaling_policy(ClusterId=cluster, InstanceGroupId=core["Id"])
-    assert "AutoScalingPolicy" not in emr.api.list_instance_groups(ClusterId=cluster)["InstanceGroups"][1]
+    detached = emr.api.list_instance_groups(ClusterId=cluster)["InstanceGroups"][1]["AutoScalingPolicy"]["Status"]
+    assert (detached["State"], detached["StateChangeReason"]["Code"]) == ("DETACHED", "USER_REQUEST")
 
     emr.api.put_managed_scaling_policy(ClusterId=cluster, ManagedScalingPolicy={"ComputeLimits": LIMITS})
     assert emr.api.get_managed_scaling_policy(ClusterId=cluster)["ManagedScalingPolicy"] == {"ComputeLimits": LIMITS}
@@ -235,15 +245,16 @@ def test_releases_and_instance_types_are_listed(emr: Emr) -> None:
     assert emr.api.list_release_labels(MaxResults=2, NextToken=first["NextToken"])["ReleaseLabels"] == everything[2:4]
     found = emr.api.describe_release_label(ReleaseLabel="emr-7.12.0")["Applications"]
     assert {"Name": "Trino", "Version": "476-amzn-1"} in found
-    pages = []
+    pages, sizes = [], {}
     marker: dict[str, Any] = {}
     while True:
         page = emr.api.list_supported_instance_types(ReleaseLabel="emr-7.12.0", **marker)
         pages.extend(item["Type"] for item in page["SupportedInstanceTypes"])
+        sizes |= {item["Type"]: (item["VCPU"], item["MemoryGB"], item["Architecture"]) for item in page["SupportedInstanceTypes"]}
         if "Marker" not in page:
             break
         marker = {"Marker": page["Marker"]}
-    assert "r6g.4xlarge" in pages
+    assert sizes["r6g.4xlarge"] == (16, 122.0, "AARCH64")
     assert len(set(pages)) == len(pages) > 200
     with pytest.raises(ClientError, match="InvalidRequestException"):
         emr.api.describe_release_label(ReleaseLabel="emr-0.0.1")
