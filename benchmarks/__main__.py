@@ -6,7 +6,7 @@ import argparse
 import datetime as dt
 from pathlib import Path
 
-from benchmarks import cli, emr_endpoint, jdbc, measure, partitions, run, session, submit
+from benchmarks import cli, emr_endpoint, faults, jdbc, measure, partitions, run, session, submit
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PARTS = {
@@ -15,6 +15,7 @@ PARTS = {
     "session": session.results,
     "run": run.results,
     "submit": submit.results,
+    "faults": faults.results,
     "jdbc": jdbc.results,
     "partitions": partitions.results,
 }

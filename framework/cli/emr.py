@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from framework.cli.display import Display
     from framework.config.loader import Loaded
     from framework.emr import SubmitPlan, SubmitRecord
+    from framework.emr.logs import DriverOutput, LogFile
     from framework.emr.watch import Event
     from framework.jobs import Job
     from framework.platform import Platform
@@ -28,10 +28,6 @@ DEFAULT_ENV = "local_emr"
 PresetOption = Annotated[str | None, typer.Option("--preset", help="Cluster preset of configs/clusters/.")]
 OnOption = Annotated[str | None, typer.Option("--on", help="An existing cluster: its id, its name, or tag:KEY=VALUE.", metavar="CLUSTER")]
 RunArgument = Annotated[str, typer.Argument(help="Id of the run, or `latest`.")]
-
-
-# Spark's INFO lines: thousands a run; `emrjobs logs` has the whole log.
-_CHATTER = re.compile(r"\d\d/\d\d/\d\d \d\d:\d\d:\d\d (INFO|DEBUG) ")
 
 
 def submit(
@@ -203,39 +199,61 @@ def follow(platform: Platform, record: SubmitRecord, display: Display, *, quiet:
     from framework import emr
 
     watch = emr.attach(platform, record)
+    shown = _Shown(display, quiet)
     code = 0
     while True:
         try:
             for event in watch.events():
-                code = max(code, _show(event, display, quiet))
+                code = max(code, shown.show(event))
             return code
         except KeyboardInterrupt:
             if _leave(platform, record):
                 return 130
 
 
-def _show(event: Event, display: Display, quiet: bool) -> int:
-    from framework.emr import watch
+class _Shown:
+    """Events as lines: states and reasons on standard error, what the driver printed where it printed it."""
 
-    match event:
-        case watch.ClusterChanged(cluster_id, state, reason, seconds):
-            if not quiet:
-                display.note(f"cluster {cluster_id} is {state} after {_span(seconds)}" + (f": {reason}" if reason else ""))
-        case watch.StepChanged(run_id, step_id, state, reason, seconds):
-            if not quiet:
-                display.note(f"step {step_id} ({run_id}) is {state} after {_span(seconds)}" + (f": {reason}" if reason else ""))
-        case watch.Output(_, file, text):
-            if not quiet and file.source == "driver" and file.stream in ("stdout", "stderr"):
-                stream = sys.stdout if file.stream == "stdout" else sys.stderr
-                stream.write("".join(f"{line}\n" for line in text.splitlines() if not _CHATTER.match(line)))
-                stream.flush()
-        case watch.RunEnded(run_id, state, cause, exit_code, _):
-            if not quiet and exit_code:
-                display.note(f"error: {run_id} {state.lower()}: {cause[0] if cause else 'no reason given'}")
-                for line in cause[1:]:
-                    display.note(f"  {line.strip()}")
-            return exit_code
-    return 0
+    def __init__(self, display: Display, quiet: bool) -> None:
+        self._tell = (lambda text: None) if quiet else display.note
+        self._quiet = quiet
+        self._files: dict[tuple[str, str], DriverOutput] = {}
+
+    def show(self, event: Event) -> int:
+        """Show one event; the exit code that it means."""
+        from framework.emr import watch
+
+        match event:
+            case watch.ClusterChanged(cluster_id, state, reason, seconds):
+                self._tell(f"cluster {cluster_id} is {state} after {_span(seconds)}" + (f": {reason}" if reason else ""))
+            case watch.StepChanged(run_id, step_id, state, reason, seconds):
+                self._tell(f"step {step_id} ({run_id}) is {state} after {_span(seconds)}" + (f": {reason}" if reason else ""))
+            case watch.Output(run_id, file, text) if file.source == "driver" and file.stream in ("stdout", "stderr"):
+                self._print(run_id, file, text)
+            case watch.RunEnded(run_id, state, cause, exit_code, _):
+                self._finish(run_id)
+                if exit_code:
+                    self._tell(f"error: {run_id} {state.lower()}: {cause[0] if cause else 'no reason given'}")
+                    for line in cause[1:]:
+                        self._tell(f"  {line.strip()}")
+                return exit_code
+        return 0
+
+    def _print(self, run_id: str, file: LogFile, text: str) -> None:
+        from framework.emr.logs import DriverOutput
+
+        self._write(self._files.setdefault((run_id, file.key), DriverOutput(file.stream)), text)
+
+    def _finish(self, run_id: str) -> None:
+        for key in [key for key in self._files if key[0] == run_id]:
+            self._write(self._files.pop(key), "", last=True)
+
+    def _write(self, output: DriverOutput, text: str, *, last: bool = False) -> None:
+        if self._quiet:
+            return
+        stream = sys.stdout if output.stream == "stdout" else sys.stderr
+        stream.writelines(f"{line}\n" for line in output.lines(text, last=last))
+        stream.flush()
 
 
 def _leave(platform: Platform, record: SubmitRecord) -> bool:

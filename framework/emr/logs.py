@@ -15,6 +15,8 @@ from framework.sources.paths import normalise, split_s3
 _APPLICATION = re.compile(r"\bapplication_\d+_\d+\b")
 _TRACEBACK = "Traceback (most recent call last):"
 _MAX = 20  # lines of a root cause
+# A record of log4j in the layouts that EMR and Spark use: `26/11/24 23:15:58 WARN TaskSetManager: ...`.
+_RECORD = re.compile(r"(?:\d\d)?\d\d[/-]\d\d[/-]\d\d[ T]\d\d:\d\d:\d\d\S* +(?P<level>TRACE|DEBUG|INFO|WARN|ERROR|FATAL)\b")
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,36 @@ class LogFile:
     source: str
     stream: str
     key: str
+
+
+@dataclass
+class DriverOutput:
+    """What a person who follows a step wants of its driver's files, in whole lines however the pieces were cut.
+
+    stdout is what the job prints: in cluster mode Spark puts Python's standard error there too. stderr is the JVM's log, thousands
+    of lines a run: of it only warnings and errors, a line each; a failure's cause comes at the end, and `emrjobs logs` has it all.
+    """
+
+    stream: str
+    _rest: str = ""
+    _shown: bool = True
+
+    def lines(self, text: str, *, last: bool = False) -> Iterator[str]:
+        """The lines that `text` completes; with `last` its own end completes one."""
+        *whole, self._rest = (self._rest + text).split("\n")
+        if last and self._rest:
+            whole, self._rest = [*whole, self._rest], ""
+        for line in whole:
+            if self.stream == "stdout" or self._tells(line):
+                yield line.rstrip("\r")
+
+    def _tells(self, line: str) -> bool:
+        found = _RECORD.match(line)
+        if found is None:
+            return self._shown
+        # What follows a record belongs to it, such as a stack trace; before the first one stands what the JVM itself says.
+        self._shown = False
+        return found["level"] in ("WARN", "ERROR", "FATAL")
 
 
 @dataclass

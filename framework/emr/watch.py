@@ -14,6 +14,7 @@ from framework.ledger import RunRecord
 
 SHORTEST, LONGEST = 0.5, 4.0
 """Seconds between two looks: short after a change, longer while nothing changes; a finished step is noticed within the longest."""
+_REGULAR = (None, "", "ALL_STEPS_COMPLETED")
 _LOGS_AFTER_END = 60.0  # EMR pushes the last logs of a step some time after its end
 
 
@@ -110,10 +111,10 @@ class Watch:
                         yield output
                 if state not in STEP_OPEN:
                     del waiting[run_id]
-                    yield from self._end(run_id, step_id, step, cluster)
+                    yield from self._end(run_id, step_id, step)
                 elif cluster["Status"]["State"] in ENDED:
                     del waiting[run_id]
-                    yield from self._end(run_id, step_id, {"Status": {**step["Status"], "State": "CANCELLED"}}, cluster)
+                    yield from self._end(run_id, step_id, {"Status": {**step["Status"], "State": "CANCELLED"}})
             if waiting:
                 pause = SHORTEST if changed else min(LONGEST, pause * 1.5)
                 self.api.clock.sleep(pause)
@@ -149,7 +150,7 @@ class Watch:
         except (AccessRefused, ServiceUnavailable):
             return  # logs are a comfort: the run's end is what counts
 
-    def _end(self, run_id: str, step_id: str, step: dict[str, Any], cluster: dict[str, Any]) -> Iterator[Event]:
+    def _end(self, run_id: str, step_id: str, step: dict[str, Any]) -> Iterator[Event]:
         state = step["Status"]["State"]
         record = self._record_of(run_id)
         if state == "COMPLETED":
@@ -171,17 +172,34 @@ class Watch:
                 self.api.clock.sleep(LONGEST)
         else:
             yield from self._output(run_id, step_id)
-        cause = cause or [
-            text for text in (step["Status"].get("FailureDetails", {}).get("Message"), _reason(step), _reason(cluster)) if text
-        ]
+        cause = cause or self._told(step)
         code = int(record.error.get("exit_code", 1)) if record and record.error else 1
         yield RunEnded(run_id, state, tuple(cause), code or 1, record)
+
+    def _told(self, step: dict[str, Any]) -> list[str]:
+        """What EMR itself says of a step that did not succeed: the step's own reasons, or those of the cluster that it ended with."""
+        own = [step["Status"].get("FailureDetails", {}).get("Message"), _reason(step)]
+        status = self._cluster()["Status"]  # asked now: the step may have ended after the last look
+        ended = status["State"] in (*ENDED, "TERMINATING") and status.get("StateChangeReason", {}).get("Code") not in _REGULAR
+        if step["Status"]["State"] == "FAILED" or not ended:
+            return [text for text in own if text]
+        # The step's own "Job terminated" says nothing about why.
+        details = [one for detail in status.get("ErrorDetails", []) for one in _error_details(detail)]
+        return list(dict.fromkeys(text for text in (status["StateChangeReason"].get("Message"), *details) if text)) or ["the cluster ended"]
 
     def _record_of(self, run_id: str) -> RunRecord | None:
         try:
             return self.find_run(run_id)
         except EmrjobsError:
             return None
+
+
+def _error_details(detail: dict[str, Any]) -> Iterator[str]:
+    """Management Guide, ErrorDetail: a message, and data such as where the log of a bootstrap action is."""
+    yield detail.get("ErrorMessage") or detail.get("ErrorCode") or ""
+    for data in detail.get("ErrorData", []):
+        if log := data.get("amazon-s3-path") or data.get("logfile-path"):
+            yield f"log: {log}"
 
 
 def _reason(described: dict[str, Any]) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from builders import OneClient
 
-from framework.emr.logs import StepLogs, root_cause, unpacked
+from framework.emr.logs import DriverOutput, StepLogs, root_cause, unpacked
 
 OURS = """\
 26/11/24 23:15:58 INFO SparkContext: Starting job
@@ -98,3 +98,36 @@ def test_a_log_that_is_still_written_is_read_as_far_as_it_goes() -> None:
     assert text.startswith(unpacked(gzip.compress(text)[:-1000])[:20_000])
     assert len(unpacked(gzip.compress(text)[:-1000])) > 20_000
     assert unpacked(b"plain") == b"plain"
+
+
+DRIVER = """\
+OpenJDK 64-Bit Server VM warning: something of the JVM itself
+26/11/25 01:28:18 INFO SparkContext: Running Spark version 3.5.6
+26/11/25 01:28:18 INFO V2ScanRelationPushDown: 
+Output: carrier#54, name#55
+         
+26/11/25 01:28:20 INFO Client: Application report for application_1_0001 (state: FINISHED)
+\t final status: SUCCEEDED
+26/11/25 01:28:21 WARN TaskSetManager: Lost task 0.0 in stage 1.0
+java.io.IOException: No space left on device
+\tat java.base/java.io.FileOutputStream.writeBytes(Native Method)
+2026-11-25 01:28:22,123 ERROR Executor: Exception in task 0.0
+"""  # noqa: W291, W293
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_of_the_jvms_log_only_warnings_and_errors_are_followed_however_it_is_cut(size: int) -> None:
+    output = DriverOutput("stderr")
+    pieces = [DRIVER[start : start + size] for start in range(0, len(DRIVER), size)]
+    assert [line for piece in pieces for line in output.lines(piece)] == [
+        "OpenJDK 64-Bit Server VM warning: something of the JVM itself",
+        "26/11/25 01:28:21 WARN TaskSetManager: Lost task 0.0 in stage 1.0",
+        "2026-11-25 01:28:22,123 ERROR Executor: Exception in task 0.0",
+    ]
+
+
+def test_what_a_job_prints_is_followed_whole() -> None:
+    output = DriverOutput("stdout")
+    text = "26/11/25 01:28:18 INFO mine: a line of the job's own\n  compute: 1 of 2"
+    assert [line for piece in text for line in output.lines(piece)] == ["26/11/25 01:28:18 INFO mine: a line of the job's own"]
+    assert list(output.lines("", last=True)) == ["  compute: 1 of 2"]
