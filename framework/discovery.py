@@ -45,8 +45,8 @@ class Jobs:
         return self.by_name[name]
 
     def writer_of(self, table: str) -> Job | None:
-        """The job that publishes to a table."""
-        return next((job for job in self.by_name.values() if job.output.name.lower() == table.lower()), None)
+        """The job that publishes to a table, given by its identity."""
+        return next((job for job in self.by_name.values() if job.output.identity == table.lower()), None)
 
     def upstream(self, job: Job) -> list[Job]:
         """The jobs that `job` depends on, directly or not, in an order in which they can run; itself last.
@@ -146,10 +146,10 @@ def _without_clashes(found: list[Job], problems: dict[str, JobDefinitionError]) 
             )
             continue
         by_name[job.name] = job
-        table = job.output.name.lower()
+        table = job.output.identity
         if other := by_output.get(table):
             problem = JobDefinitionError(
-                f"two jobs publish to {table}: {other.name} ({other.where}) and {job.name} ({job.where})",
+                f"two jobs publish to {job.output.name.lower()}: {other.name} ({other.where}) and {job.name} ({job.where})",
                 where=job.where,
                 fix="give one of the two another output",
             )
@@ -160,7 +160,7 @@ def _without_clashes(found: list[Job], problems: dict[str, JobDefinitionError]) 
 
 
 def _report_cycles(by_name: Mapping[str, Job], problems: dict[str, JobDefinitionError]) -> None:
-    writers = {job.output.name.lower(): job.name for job in by_name.values()}
+    writers = {job.output.identity: job.name for job in by_name.values()}
     graph = {job.name: {writers[table] for table in job.reads() if table in writers} - {job.name} for job in by_name.values()}
     while names := _cycle(graph):
         for name in set(names):

@@ -198,6 +198,11 @@ class Table:
         """The declared mode, or the default that fits the partitioning."""
         return self.mode or ("overwrite_partitions" if self.partitioned_by else "overwrite")
 
+    @property
+    def identity(self) -> str:
+        """What no other dataset has."""
+        return self.name.lower()
+
     def describe(self) -> str:
         return self.name
 
@@ -266,6 +271,9 @@ class Path:
 class Jdbc:
     """A table of an operational database.
 
+    As an output, `mode`, `keys`, `deletes`, `partitioned_by` and `types` say how a run's rows meet those of the table; the
+    other attributes are an input's.
+
     Attributes:
         connection: an entry of `connections:` in the configuration.
         table: `table` or `schema.table`.
@@ -274,11 +282,19 @@ class Jdbc:
         split_by: column by whose quantiles a large read is split over several connections; without it the table's pages
             (PostgreSQL) or its primary key.
         types: Spark SQL types of columns that are to be read otherwise than Spark maps them; `string` gives any value as the
-            database writes it, a numeric NaN or an infinite date too.
+            database writes it, a numeric NaN or an infinite date too. Of an output: the database's own types of columns of a
+            table that the first run makes.
         watermark: column that grows with every change: a run reads what is above the greatest value that the last
             published run of the same job and parameters has read, and rows where it is null.
         lookback: how far below that value a run begins, for changes that are committed late: a timedelta, or a number.
         dedupe: which of several rows of one key is read.
+        mode: `append` (once for each set of parameters); `overwrite` (all rows); `overwrite_partitions` (those with the values of
+            `partitioned_by` that the run gives); `merge` (rows replace those with the same `keys`). Without it: merge where
+            there are keys, else overwrite_partitions where there is a partitioning, else overwrite.
+        keys: columns that identify a row, for `merge`; the table needs a unique index over them.
+        deletes: boolean column of the job's output, for `merge`: true deletes the row with these keys. The table has no such
+            column.
+        partitioned_by: columns whose values say which rows a run replaces.
     """
 
     connection: str
@@ -290,16 +306,54 @@ class Jdbc:
     watermark: str | None = None
     lookback: dt.timedelta | int | None = None
     dedupe: Newest | None = None
+    mode: str | None = None
+    keys: Sequence[str] = ()
+    deletes: str | None = None
+    partitioned_by: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        what = f"Jdbc({self.connection!r}, {self.table!r})"
         if self.lookback is not None and not self.watermark:
-            raise JobDefinitionError(f"Jdbc({self.connection!r}, {self.table!r}): lookback needs a watermark")
+            raise JobDefinitionError(f"{what}: lookback needs a watermark")
+        if self.mode is not None and self.mode not in MODES:
+            raise JobDefinitionError(f"{what}: unknown mode {self.mode!r}", fix=nearest(self.mode, MODES))
+        for attribute in ("keys", "partitioned_by"):
+            columns = getattr(self, attribute)
+            if isinstance(columns, str):
+                raise JobDefinitionError(f"{what}: {attribute} must be a list of columns", fix=f"write [{columns!r}]")
+            object.__setattr__(self, attribute, tuple(columns))
+        if (self.write_mode == "merge") != bool(self.keys):
+            raise JobDefinitionError(f"{what}: mode merge and keys go together", fix="write keys=['column', ...]")
+        if self.deletes and self.write_mode != "merge":
+            raise JobDefinitionError(f"{what}: deletes needs mode merge")
+        if (self.write_mode == "overwrite_partitions") != bool(self.partitioned_by):
+            raise JobDefinitionError(f"{what}: mode overwrite_partitions and partitioned_by go together")
+
+    @property
+    def name(self) -> str:
+        """`connection.table`, or `connection.schema.table`."""
+        return f"{self.connection}.{self.table}"
+
+    @property
+    def identity(self) -> str:
+        """What no other dataset has; `public` is where PostgreSQL looks when no schema is named."""
+        return f"jdbc/{self.connection}.{self.table.removeprefix('public.')}".lower()
+
+    @property
+    def format(self) -> str:
+        return "jdbc"
+
+    @property
+    def write_mode(self) -> str:
+        """The declared mode, or the default that fits keys and partitioning."""
+        return self.mode or ("merge" if self.keys else "overwrite_partitions" if self.partitioned_by else "overwrite")
 
     def describe(self) -> str:
-        return f"{self.connection}.{self.table}"
+        return self.name
 
 
 Dataset: TypeAlias = Table | Path | Jdbc
+Output: TypeAlias = Table | Jdbc
 
 
 @dataclass(frozen=True)
@@ -326,7 +380,7 @@ class Job:
         name: unique in the project.
         engine: what executes the body.
         inputs: datasets by the name that the body uses.
-        output: the table it publishes to.
+        output: the table it publishes to, of the lake or of a database.
         params: declared parameters.
         checks: suite in configs/checks/, without `.yaml`.
         body: the Python function, or the SQL statement.
@@ -337,7 +391,7 @@ class Job:
     name: str
     engine: EngineKind
     inputs: Mapping[str, Dataset]
-    output: Table
+    output: Output
     params: Mapping[str, Param]
     checks: str | None
     body: Callable[..., Any] | Sql
@@ -351,8 +405,8 @@ class Job:
         return f"{self.file}:{self.line}"
 
     def reads(self) -> list[str]:
-        """Names of the catalog tables it reads, lower case."""
-        return [dataset.name.lower() for dataset in self.inputs.values() if isinstance(dataset, Table)]
+        """Identities of the tables that it reads: what another job may write."""
+        return [dataset.identity for dataset in self.inputs.values() if isinstance(dataset, Table | Jdbc)]
 
     def suite_file(self, root: FilePath) -> FilePath | None:
         """The file of its checks, None when it has none."""
@@ -393,7 +447,7 @@ class Job:
 def job(
     *,
     inputs: Mapping[str, Dataset],
-    output: Table,
+    output: Output,
     params: Mapping[str, Param | type[Any]] | None = None,
     checks: str | None = None,
     name: str | None = None,
@@ -466,10 +520,11 @@ def check_declaration(declared: Job) -> Job:
         raise JobDefinitionError(
             f"{declared.name!r} is not a job name", where=declared.where, fix="use a-z, 0-9 and _, at most 63, a letter first"
         )
-    if not isinstance(declared.output, Table):
-        raise JobDefinitionError(f"job {declared.name}: the output must be a Table", where=declared.where)
-    if declared.output.where:
-        raise JobDefinitionError(f"job {declared.name}: an output has no where", where=declared.where)
+    if not isinstance(declared.output, Table | Jdbc):
+        raise JobDefinitionError(f"job {declared.name}: the output must be a Table or a Jdbc", where=declared.where)
+    for attribute in ("where", "watermark", "split_by", "dedupe"):
+        if getattr(declared.output, attribute, None):
+            raise JobDefinitionError(f"job {declared.name}: an output has no {attribute}", where=declared.where)
     for param_name in declared.params:
         if not _PLACEHOLDER.fullmatch(f"{{{param_name}}}"):
             raise JobDefinitionError(f"job {declared.name}: {param_name!r} is not a parameter's name", where=declared.where)

@@ -96,9 +96,9 @@ def key_of(job: Job, params: Params) -> str:
     Runs of one job with other parameters write other partitions, or rows that are appended or merged: they go in parallel.
     """
     if job.output.write_mode == "overwrite":
-        return f"leases/{job.output.name.lower()}/table.json"
+        return f"leases/{job.output.identity}/table.json"
     text = json.dumps({name: str(value) for name, value in sorted(params.items())})
-    return f"leases/{job.output.name.lower()}/{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+    return f"leases/{job.output.identity}/{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
 
 
 class Lease:

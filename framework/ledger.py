@@ -46,7 +46,12 @@ class InputRecord:
 
 @dataclass(frozen=True)
 class OutputRecord:
-    """What was published, and how its rows met those of the table; versions are Iceberg snapshot ids or run folders."""
+    """What was published, and how its rows met those of the table.
+
+    Attributes:
+        version, previous: Iceberg snapshot ids, run folders, or in a database the run that made the publication.
+        kind: table, or jdbc for a table of a database.
+    """
 
     table: str
     rows: int
@@ -54,6 +59,7 @@ class OutputRecord:
     version: str | None = None
     previous: str | None = None
     mode: str | None = None
+    kind: str = "table"
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from framework.catalog import Partition, TableInfo
 from framework.engines.spark import conf
 from framework.errors import PublishConflict, UserError
+from framework.jobs import Jdbc
 from framework.ledger import ROLLED_BACK, SUCCEEDED, OutputRecord, RunRecord
-from framework.publish import RUNS, iceberg, is_staging_name, partition_values
+from framework.publish import RUNS, database, iceberg, is_staging_name, partition_values
+from framework.sources import jdbc
 from framework.sources.paths import normalise, split_s3
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ class Vacuumed:
         files: URIs below the table that nothing refers to.
         size_bytes: of these files.
         snapshots: of an Iceberg table, that expire; their files go with the next vacuum's retention.
-        names: staging tables that a killed run left in the catalog.
+        names: staging tables that a killed run left in the catalog, or in the database.
     """
 
     table: str
@@ -71,6 +73,11 @@ def rollback(platform: Platform, run_id: str) -> RunRecord:
     record = platform.ledger.get(run_id)
     if record.status != SUCCEEDED or record.output is None:
         raise UserError(f"run {record.run_id} is {record.status}: there is nothing to undo", fix="emrjobs runs lists the runs")
+    if record.output.kind == "jdbc":
+        raise UserError(
+            f"run {record.run_id} published to {record.output.table}, and a database keeps no earlier rows",
+            fix="run the job again for the data that you want",
+        )
     info = platform.table(record.output.table)
     if info.is_iceberg:
         _rollback_iceberg(platform, record, record.output)
@@ -163,17 +170,21 @@ def vacuum(platform: Platform, name: str, *, retention: dt.timedelta, dry_run: b
     """Remove what no reader can see any more and what is older than the retention.
 
     That is: files of crashed runs, of superseded ones, and of expired snapshots; snapshots; staging names. What is younger stays:
-    a run may be at work on it, a reader may still have it open, and a rollback may need it.
+    a run may be at work on it, a reader may still have it open, and a rollback may need it. Of a table of a database: staged tables.
 
     Args:
+        name: `database.table`, or `connection.table` of a database.
         dry_run: change nothing.
 
     Raises:
         DatasetNotFound: there is no such table.
         UserError: its files are not on S3.
     """
-    info = platform.table(name)
     until = dt.datetime.now(dt.UTC) - retention
+    connection, _, table_name = name.partition(".")
+    if connection in platform.settings.connections and ("." in table_name or platform.catalog.find(name) is None):
+        return _vacuum_database(platform, Jdbc(connection, table_name), until, dry_run)
+    info = platform.table(name)
     if not info.location.startswith("s3://"):
         raise UserError(f"{name} lies at {info.location}; only tables on S3 can be vacuumed")
     snapshots = 0
@@ -203,6 +214,15 @@ def vacuum(platform: Platform, name: str, *, retention: dt.timedelta, dry_run: b
         for staged in names:
             platform.catalog.drop(staged)
     return Vacuumed(info.name, tuple(one.uri for one in dead), sum(one.size for one in dead), snapshots, names)
+
+
+def _vacuum_database(platform: Platform, output: Jdbc, until: dt.datetime, dry_run: bool) -> Vacuumed:
+    jdbc.check_table(output.table)
+    table = database.DatabaseTable(platform.open_connection(output.connection), output, database.RunKeys("vacuum", "", ""))
+    left = table.abandoned(until)
+    if not dry_run:
+        table.drop(left)
+    return Vacuumed(output.name, (), sum(one.size_bytes for one in left), 0, tuple(one.name for one in left))
 
 
 def optimize(platform: Platform, name: str) -> Optimized:

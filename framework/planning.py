@@ -68,7 +68,7 @@ def plan(job: Job, given: Mapping[str, Any], loaded: Loaded) -> RunPlan:
         params={name: str(value) for name, value in params.items()},
         inputs=tuple(_planned(name, dataset, job, params, loaded) for name, dataset in job.inputs.items()),
         output=job.output.name,
-        format=job.output.format,
+        format=_format(job, loaded),
         mode=job.output.write_mode,
         partitioned_by=tuple(job.output.partitioned_by),
         checks=tuple(f"{expectation.severity}: {expectation.statement}" for expectation in suite.bind(params).expectations)
@@ -76,6 +76,13 @@ def plan(job: Job, given: Mapping[str, Any], loaded: Loaded) -> RunPlan:
         else (),
         suite=file.relative_to(loaded.root).as_posix() if file else None,
     )
+
+
+def _format(job: Job, loaded: Loaded) -> str:
+    """How the output is kept: a table's format, or the kind of its database."""
+    if isinstance(job.output, jobs.Table):
+        return job.output.format
+    return jdbc.find(loaded.settings.connections, job.output.connection, where=job.where).kind
 
 
 def _planned(name: str, dataset: jobs.Dataset, job: Job, params: jobs.Params, loaded: Loaded) -> PlannedInput:

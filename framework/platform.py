@@ -19,7 +19,7 @@ from framework.jobs import EngineKind, Job, Params
 from framework.leases import Leases
 from framework.ledger import Ledger
 from framework.predicates import render
-from framework.publish import StagingArea, is_staging_name, open_area
+from framework.publish import StagingArea, database, is_staging_name, open_area
 from framework.sources import jdbc, paths, trino_catalogs
 from framework.store import Store, open_store
 
@@ -106,9 +106,39 @@ class Platform:
             return self.resolver.text(self.settings.trino.url or EMR_TRINO, key="trino.url")
         return self._start_trino(trino_catalogs.render(self.settings, lambda text, key: self.resolver.text(text, key=key)))
 
-    def area(self, spark: SparkSession, job: Job, run_id: str) -> StagingArea:
+    def area(self, spark: SparkSession, job: Job, params: Params, run_id: str) -> StagingArea:
         """Where a run's rows are staged."""
-        return open_area(spark, self.catalog, job.output, run_id)
+        if isinstance(job.output, jobs.Table):
+            return open_area(spark, self.catalog, job.output, run_id)
+        from framework.publish.jdbc import JdbcArea
+
+        table = self.database_table(job, job.output, params, run_id)
+        # A task that reads from the same database holds two connections, and one more holds the snapshot that it reads.
+        beside = any(isinstance(one, jobs.Jdbc) and one.connection == job.output.connection for one in job.inputs.values())
+        most = table.database.max_connections
+        return JdbcArea(spark, table, max(1, (most - 1) // 2 if beside else most))
+
+    def database_table(self, job: Job, output: jobs.Jdbc, params: Params, run_id: str) -> database.DatabaseTable:
+        """The way of a run's rows into a table of a database, whatever engine computes them.
+
+        Raises:
+            ConfigError: there is no such connection, or none that can be published to.
+            DatasetNotFound: the table's name is none.
+            SecretUnresolved: the connection's password cannot be found.
+        """
+        jdbc.check_table(output.table, where=job.where)
+        return database.DatabaseTable(self.open_connection(output.connection, job.where), output, database.keys_of(job, params, run_id))
+
+    def open_connection(self, name: str, where: str | None = None) -> jdbc.Database:
+        """A connection of the configuration, with its password.
+
+        Raises:
+            ConfigError: there is no such connection, or none with a driver.
+            SecretUnresolved: its password cannot be found.
+        """
+        entry = jdbc.find(self.settings.connections, name, where=where)
+        looked_in = self.loaded.looked_in(f"connections.{name}.password")
+        return jdbc.open_entry(name, entry, self.resolver, where=where, looked_in=looked_in)
 
     def resolve(self, job: Job, params: Params, run_id: str = "adhoc") -> dict[str, Resolved]:
         """Each input looked up: where it is, that it is there, which partitions the run needs, how far the last run came.
@@ -119,6 +149,8 @@ class Platform:
         """
         values: dict[str, object] = {**self.settings.paths, **params}
         resolved: dict[str, Resolved] = {}
+        if isinstance(job.output, jobs.Jdbc):  # what is wrong with it is said before anything is computed
+            self.database_table(job, job.output, params, run_id)
         if job.engine is EngineKind.TRINO:
             return self._resolve_for_trino(job)
         incremental = any(isinstance(dataset, jobs.Jdbc) and dataset.watermark for dataset in job.inputs.values())

@@ -20,7 +20,7 @@ from framework import progress as events
 from framework.engines import Engine
 from framework.engines.spark.read import TableRead
 from framework.errors import ChecksFailed, EmrjobsError
-from framework.jobs import EngineKind, Job, Params
+from framework.jobs import EngineKind, Jdbc, Job, Output, Params
 from framework.ledger import (
     FAILED,
     INTERRUPTED,
@@ -106,7 +106,7 @@ def run_job(
                     gx.preload()
                 engine = started.result()
                 engine.ready()
-        area = engine.area(platform, job, run.record.run_id)
+        area = engine.area(platform, job, params, run.record.run_id)
         try:
             with run.phase("stage", f"compute {job.name}"), engine.watched(f"compute {job.name}", on_event):
                 staged, rows = engine.stage(job, inputs, params, area)
@@ -118,7 +118,7 @@ def run_job(
                 run.checked(report)
             with run.phase("publish", f"publish to {job.output.name}"):
                 lease.confirm()
-                run.published(area.publish(), job.output.write_mode)
+                run.published(area.publish(), job.output)
         except BaseException as exc:
             known = engine.explain(exc, job.where) if isinstance(exc, Exception) and not isinstance(exc, EmrjobsError) else None
             _give_up(engine, area)
@@ -190,8 +190,10 @@ class _Run:
                 report=report,
             )
 
-    def published(self, done: Published, mode: str) -> None:
-        self.record = replace(self.record, output=OutputRecord(done.table, done.rows, done.partitions, done.version, done.previous, mode))
+    def published(self, done: Published, output: Output) -> None:
+        kind = "jdbc" if isinstance(output, Jdbc) else "table"
+        made = OutputRecord(done.table, done.rows, done.partitions, done.version, done.previous, output.write_mode, kind)
+        self.record = replace(self.record, output=made)
 
 
 @contextmanager

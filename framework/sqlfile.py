@@ -35,6 +35,7 @@ from framework.jobs import (
     EngineKind,
     Jdbc,
     Job,
+    Output,
     Param,
     Sql,
     Table,
@@ -51,10 +52,13 @@ DIALECTS = {"spark": ("spark",), "trino": ("trino", "presto", "athena", "hive")}
 """What a job of each engine may be written in; the first is the engine's own."""
 _TYPES: Mapping[str, type[Any]] = {"date": dt.date, "int": int, "str": str}
 _TABLE_KEYS = ("keys", "deletes", "schema_changes", "sorted_by", "target_file_mb")
+_DATABASE_KEYS = ("mode", "keys", "deletes", "partitioned_by")
+"""What a header may say of an output that is a table of a database."""
 _KEYS = (
     "name",
     "description",
     "engine",
+    "connection",
     "output",
     "partitioned_by",
     "format",
@@ -139,7 +143,20 @@ def _declare(header: document.Document, stem: str, shown: str) -> dict[str, Any]
     for key in ("engine", "output"):
         if key not in data:
             raise JobDefinitionError(f"the header has no {key}", where=header.where() + ":1", fix=f"add `{key}: ...`")
-    for key in ("name", "description", "engine", "output", "format", "mode", "comment", "checks", "deletes", "schema_changes", "dialect"):
+    for key in (
+        "name",
+        "description",
+        "engine",
+        "connection",
+        "output",
+        "format",
+        "mode",
+        "comment",
+        "checks",
+        "deletes",
+        "schema_changes",
+        "dialect",
+    ):
         if key in data and not isinstance(data[key], str):
             raise JobDefinitionError(f"{key}: must be a text", where=header.where((key,)))
     if data["engine"] not in _ENGINES:
@@ -158,18 +175,9 @@ def _declare(header: document.Document, stem: str, shown: str) -> dict[str, Any]
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise JobDefinitionError("target_file_mb: must be a number of megabytes", where=header.where(("target_file_mb",)))
     try:
-        further = {key: data[key] for key in _TABLE_KEYS if key in data}
-        output = Table(
-            data["output"],
-            None,
-            data.get("partitioned_by", []),
-            data.get("format", "iceberg"),
-            data.get("mode"),
-            data.get("comment"),
-            **further,
-        )
+        output = _output(header)
     except JobDefinitionError as exc:
-        raise JobDefinitionError(f"output: {exc.message}", where=header.where(("output",)), fix=exc.fix) from exc
+        raise JobDefinitionError(f"output: {exc.message}", where=exc.where or header.where(("output",)), fix=exc.fix) from exc
     return {
         "name": data.get("name", stem),
         "engine": _ENGINES[data["engine"]],
@@ -180,6 +188,26 @@ def _declare(header: document.Document, stem: str, shown: str) -> dict[str, Any]
         "dialect": data.get("dialect", dialects[0]),
         "session": _session(header),
     }
+
+
+def _output(header: document.Document) -> Output:
+    """A table of the lake; with `connection`, one of that database."""
+    data = header.data
+    if "connection" in data:
+        for key in ("format", "comment", *_TABLE_KEYS):
+            if key in data and key not in _DATABASE_KEYS:
+                raise JobDefinitionError(f"{key} is of tables of the lake, not of a database", where=header.where((key,)))
+        return Jdbc(data["connection"], data["output"], **{key: data[key] for key in _DATABASE_KEYS if key in data})
+    further = {key: data[key] for key in _TABLE_KEYS if key in data}
+    return Table(
+        data["output"],
+        None,
+        data.get("partitioned_by", []),
+        data.get("format", "iceberg"),
+        data.get("mode"),
+        data.get("comment"),
+        **further,
+    )
 
 
 def _session(header: document.Document) -> dict[str, str]:

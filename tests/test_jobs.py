@@ -110,6 +110,12 @@ class TestDatasets:
             (lambda: Table("a.b", mode="upsert"), "unknown mode 'upsert'", "known: append, merge, overwrite, overwrite_partitions"),
             (lambda: Table("a.b", partitioned_by="day"), "must be a list of columns", "write ['day']"),
             (lambda: Table("a.b", mode="overwrite_partitions"), "needs partitioned_by", None),
+            (lambda: Jdbc("ops", "t", mode="upsert"), "unknown mode 'upsert'", "known: append, merge, overwrite, overwrite_partitions"),
+            (lambda: Jdbc("ops", "t", keys="id"), "must be a list of columns", "write ['id']"),
+            (lambda: Jdbc("ops", "t", mode="merge"), "mode merge and keys go together", "write keys=['column', ...]"),
+            (lambda: Jdbc("ops", "t", mode="append", keys=["id"]), "mode merge and keys go together", "write keys=['column', ...]"),
+            (lambda: Jdbc("ops", "t", deletes="gone"), "deletes needs mode merge", None),
+            (lambda: Jdbc("ops", "t", mode="append", partitioned_by=["d"]), "overwrite_partitions and partitioned_by go together", None),
             (lambda: Path("s3://b/", format="jason"), "unknown format 'jason'", "did you mean 'json'?"),
             (lambda: Path("s3://b/", format="csv"), "format csv needs a schema", "add schema='column type, ...' with Spark SQL types"),
         ],
@@ -124,6 +130,13 @@ class TestDatasets:
         assert Table("a.b").write_mode == "overwrite"
         assert Table("a.b", partitioned_by=["d"]).write_mode == "overwrite_partitions"
         assert Table("a.b", partitioned_by=["d"], mode="append").write_mode == "append"
+        assert Jdbc("ops", "t").write_mode == "overwrite"
+        assert Jdbc("ops", "t", partitioned_by=["d"]).write_mode == "overwrite_partitions"
+        assert Jdbc("ops", "t", keys=["id"]).write_mode == "merge"
+
+    def test_a_table_of_a_database_is_none_of_the_lake(self) -> None:
+        assert Jdbc("ops", "Public.T").identity != Table("ops.t").identity
+        assert Jdbc("ops", "public.t").identity == Jdbc("ops", "T").identity
 
 
 class TestDeclaration:

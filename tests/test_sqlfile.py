@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from framework import sqlfile
 from framework.errors import JobDefinitionError
-from framework.jobs import EngineKind, Job, Sql
+from framework.jobs import EngineKind, Jdbc, Job, Sql
 
 
 def load(project: Project, text: str, name: str = "scores") -> Job:
@@ -85,12 +85,20 @@ def test_a_byte_order_mark_is_no_obstacle(project: Project) -> None:
         ("engine: spark\n  output: db.out", 3, "is not valid YAML"),
         ("engine: spark\nengine: spark\noutput: db.out", 3, "is given twice"),
         ("- engine", 2, "key: value pairs"),
+        ("engine: spark\nconnection: ops\noutput: t\nformat: parquet", 5, "format is of tables of the lake"),
+        ("engine: spark\nconnection: ops\noutput: t\nmode: merge", 4, "mode merge and keys go together"),
     ],
 )
 def test_a_wrong_header_is_told_with_its_line(project: Project, header: str, line: int, message: str) -> None:
     error = refused(project, with_body("SELECT * FROM db.x", header))
     assert error.where == f"jobs/scores.sql:{line}"
     assert re.search(message, error.message)
+
+
+def test_with_a_connection_the_output_is_a_table_of_that_database(project: Project) -> None:
+    one = load(project, with_body("SELECT * FROM db.x", "engine: trino\nconnection: ops\noutput: public.scores\nkeys: [carrier]"))
+    assert one.output == Jdbc("ops", "public.scores", keys=["carrier"])
+    assert one.output.write_mode == "merge"
 
 
 def test_a_statement_that_does_not_parse_shows_the_line_and_a_caret(project: Project) -> None:

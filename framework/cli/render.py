@@ -183,6 +183,8 @@ def _output_lines(record: RunRecord) -> list[str]:
     output = record.output
     if output is None:
         return ["nothing"]
+    if output.kind == "jdbc" and output.previous:
+        return [f"{output.table}: nothing, run {output.previous} has published the rows of these parameters"]
     lines = [f"{output.table}: {output.rows:,} rows"]
     if output.partitions:
         shown = ", ".join(output.partitions[:5]) + (", ..." if len(output.partitions) > 5 else "")
@@ -193,6 +195,8 @@ def _output_lines(record: RunRecord) -> list[str]:
 def _hints(record: RunRecord) -> list[str]:
     assert record.output is not None
     table = record.output.table
+    if record.output.kind == "jdbc":
+        return [f"emrjobs runs show {record.run_id}"]
     return [f"make show TABLE={table}", f'make query SQL="select * from {table} limit 10"', f"emrjobs runs show {record.run_id}"]
 
 

@@ -62,6 +62,8 @@ def _inputs(job: Job, settings: Settings, account: str) -> list[dict[str, Any]]:
 
 def _output(job: Job, settings: Settings, account: str) -> list[dict[str, Any]]:
     table = job.output
+    if not isinstance(table, jobs.Table):
+        return []
     # A first run makes the table under a staging name, `<table>__stage_<run>`, and the database where it is missing.
     return [
         _glue("LookOutput", [*_GLUE_READ, *_GLUE_WRITE], [table], settings, account, also=[f"{table.database}/{table.table}__stage_*"]),
@@ -76,7 +78,7 @@ def _output(job: Job, settings: Settings, account: str) -> list[dict[str, Any]]:
 
 
 def _secrets(job: Job, settings: Settings, account: str) -> list[dict[str, Any]]:
-    used = {dataset.connection for dataset in job.inputs.values() if isinstance(dataset, jobs.Jdbc)}
+    used = {dataset.connection for dataset in (*job.inputs.values(), job.output) if isinstance(dataset, jobs.Jdbc)}
     secrets, parameters = [], []
     for name in sorted(used & settings.connections.keys()):
         match = re.fullmatch(r"\$\{(secretsmanager|ssm):([^#}]+)(?:#[^}]*)?\}", settings.connections[name].password or "")

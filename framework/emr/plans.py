@@ -171,7 +171,7 @@ def order(made: SubmitPlan, stored: Sequence[Stored]) -> Order:
 
 
 def _planned(jobs: Sequence[tuple[Job, Mapping[str, Any]]]) -> tuple[Planned, ...]:
-    writers = {job.output.name.lower(): job.name for job, _ in jobs}
+    writers = {job.output.identity: job.name for job, _ in jobs}
     made = []
     for job, given in jobs:
         after = tuple(dict.fromkeys(writers[table] for table in job.reads() if writers.get(table) not in (None, job.name)))

@@ -44,7 +44,7 @@ class Engine(Protocol):
     def ready(self) -> None:
         """Called by the thread that will use it, which may be another one than opened it."""
 
-    def area(self, platform: Platform, job: Job, run_id: str) -> Any:
+    def area(self, platform: Platform, job: Job, params: Params, run_id: str) -> Any:
         """Where a run's rows are staged: an `Area` that this engine can write to."""
 
     def stage(self, job: Job, inputs: Mapping[str, Any], params: Params, area: Any) -> tuple[Staged, dict[str, int]]:

@@ -14,7 +14,7 @@ from framework.config.references import Resolver
 from framework.errors import BadData, ConfigError, DatasetNotFound, nearest
 from framework.sources import splits
 
-_DRIVERS = {"postgresql": "org.postgresql.Driver", "mysql": "com.mysql.cj.jdbc.Driver"}
+DRIVERS = {"postgresql": "org.postgresql.Driver", "mysql": "com.mysql.cj.jdbc.Driver"}
 _DIALECTS = {"postgresql": "postgres", "mysql": "mysql"}
 _PORTS = {"postgresql": 5432, "mysql": 3306}
 # What a read wants of its driver; an entry's own `options:` come after them.
@@ -24,7 +24,7 @@ _OPTIONS = {
     # Without it Connector/J takes no notice of the fetch size and holds the whole result in memory.
     "mysql": {"useCursorFetch": "true"},
 }
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?\Z")
+_TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?\Z")
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,44 @@ class JdbcRead:
         return f"/* emrjobs {re.sub(r'[^A-Za-z0-9_]', '_', self.name)} */"
 
 
-def find(connections: Mapping[str, model.Connection], name: str, *, where: str) -> model.Connection:
+@dataclass(frozen=True)
+class Database:
+    """One connection entry with its references resolved.
+
+    Attributes:
+        connection: name of its entry.
+        kind: postgresql or mysql.
+        name: of the database.
+        options: the entry's own driver properties.
+    """
+
+    connection: str
+    kind: str
+    host: str
+    port: str
+    name: str
+    user: str
+    password: str | None = field(repr=False)
+    options: Mapping[str, str] = field(default_factory=dict)
+    max_connections: int = 4
+
+    @property
+    def url(self) -> str:
+        """For JDBC, without credentials."""
+        return f"jdbc:{self.kind}://{self.host}:{self.port}/{self.name}"
+
+    @property
+    def login(self) -> dict[str, str]:
+        """Driver, user and password as JDBC properties; never printed."""
+        keys = {"driver": DRIVERS[self.kind], "user": self.user}
+        return keys | ({"password": self.password} if self.password else {})
+
+    def describe(self) -> str:
+        """For messages."""
+        return f"{self.connection} ({self.kind}://{self.host}:{self.port}/{self.name})"
+
+
+def find(connections: Mapping[str, model.Connection], name: str, *, where: str | None) -> model.Connection:
     """A connection by name.
 
     Raises:
@@ -132,6 +169,48 @@ def _earlier(watermark: str, lookback: dt.timedelta | int | None) -> str:
     return str(Decimal(watermark) - lookback)
 
 
+def check_table(table: str, *, where: str | None = None) -> None:
+    """Refuse what is not `table` or `schema.table`.
+
+    Raises:
+        DatasetNotFound: it is something else.
+    """
+    if not _TABLE.match(table):
+        raise DatasetNotFound(f"{table!r} is not a table name", where=where, fix="write table or schema.table")
+
+
+def open_entry(
+    name: str, connection: model.Connection, resolver: Resolver, *, where: str | None = None, looked_in: tuple[str, ...] = ()
+) -> Database:
+    """A connection entry with its references resolved; nobody is asked but the stores of secrets.
+
+    Raises:
+        ConfigError: it has no JDBC driver.
+        SecretUnresolved: the password's reference leads nowhere.
+    """
+    if connection.kind not in DRIVERS:
+        raise ConfigError(
+            f"connection {name} is {connection.kind}, which has no JDBC driver",
+            where=where,
+            fix="ask it from a Trino job, where it is a catalog",
+        )
+    key = f"connections.{name}"
+    password = None
+    if connection.password:
+        password = resolver.hide(resolver.text(connection.password, key=f"{key}.password", looked_in=looked_in))
+    return Database(
+        connection=name,
+        kind=connection.kind,
+        host=resolver.text(connection.host, key=f"{key}.host"),
+        port=resolver.text(connection.port or _PORTS[connection.kind], key=f"{key}.port"),
+        name=connection.database,
+        user=resolver.text(connection.user, key=f"{key}.user"),
+        password=password,
+        options=dict(connection.options),
+        max_connections=connection.max_connections,
+    )
+
+
 def resolve(
     name: str,
     dataset: jobs.Jdbc,
@@ -154,22 +233,9 @@ def resolve(
         DatasetNotFound: the table's name is not a plain name.
         SecretUnresolved: the password's reference leads nowhere.
     """
-    if not _IDENTIFIER.match(dataset.table):
-        raise DatasetNotFound(f"{dataset.table!r} is not a table name", where=where, fix="write table or schema.table")
+    check_table(dataset.table, where=where)
     connection = find(connections, dataset.connection, where=where)
-    if connection.kind not in _DRIVERS:
-        raise ConfigError(
-            f"connection {dataset.connection} is {connection.kind}, which has no JDBC driver",
-            where=where,
-            fix="ask it from a Trino job, where it is a catalog",
-        )
-    key = f"connections.{dataset.connection}"
-    user = resolver.text(connection.user, key=f"{key}.user")
-    properties = {"driver": _DRIVERS[connection.kind], "user": user, **_OPTIONS[connection.kind], **connection.options}
-    if connection.password:
-        properties["password"] = resolver.hide(resolver.text(connection.password, key=f"{key}.password", looked_in=looked_in))
-    host = resolver.text(connection.host, key=f"{key}.host")
-    port = resolver.text(connection.port or _PORTS[connection.kind], key=f"{key}.port")
+    database = open_entry(dataset.connection, connection, resolver, where=where, looked_in=looked_in)
     predicate = predicates.render(dataset.where, params, dialect(connection), where=where) if dataset.where else None
     return JdbcRead(
         name=name,
@@ -178,8 +244,8 @@ def resolve(
         table=dataset.table,
         predicate=predicate,
         described=dataset.describe() + (f" where {predicate}" if predicate else ""),
-        url=f"jdbc:{connection.kind}://{host}:{port}/{connection.database}",
-        properties=properties,
+        url=database.url,
+        properties={**database.login, **_OPTIONS[connection.kind], **database.options},
         fetch_size=dataset.fetch_size,
         types=dict(dataset.types),
         watermark=dataset.watermark,

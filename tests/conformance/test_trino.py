@@ -137,7 +137,7 @@ def test_nothing_is_seen_until_it_is_published_and_publishing_twice_is_publishin
     run_sql(output, values(row(1)))
     engine = TrinoEngine(client)
     job = Job("t", EngineKind.TRINO, {}, output, {}, None, Sql(values(row(2)), "trino"), "jobs/t.sql", 1)
-    area: Any = engine.area(platform, job, "20240101T000000-t-twice1")
+    area: Any = engine.area(platform, job, {}, "20240101T000000-t-twice1")
     engine.stage(job, {}, {}, area)
     assert seen(table) == [row(1)]
     published = area._commit()
@@ -156,7 +156,7 @@ def test_of_many_publishers_at_once_none_loses_a_row_and_the_last_one_replaces_a
     def publish(number: int) -> None:
         engine = TrinoEngine(TrinoClient(platform.trino_url(), "tests"))
         job = Job("t", EngineKind.TRINO, {}, output, {}, None, Sql(values(row(number)), "trino"), "jobs/t.sql", 1)
-        area = engine.area(platform, job, f"20240101T000000-t-many{number:02}")
+        area = engine.area(platform, job, {}, f"20240101T000000-t-many{number:02}")
         engine.stage(job, {}, {}, area)
         area.publish()
 

@@ -65,8 +65,8 @@ class SparkEngine:
     def ready(self) -> None:
         conf.prepare(self.spark, self._aws)
 
-    def area(self, platform: Platform, job: Job, run_id: str) -> StagingArea:
-        return platform.area(self.spark, job, run_id)
+    def area(self, platform: Platform, job: Job, params: Params, run_id: str) -> StagingArea:
+        return platform.area(self.spark, job, params, run_id)
 
     def stage(self, job: Job, inputs: Mapping[str, read.ResolvedInput], params: Params, area: StagingArea) -> tuple[Staged, dict[str, int]]:
         """Compute the job's output into `area`, which no reader looks at.

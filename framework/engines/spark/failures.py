@@ -23,7 +23,7 @@ from framework.errors import (
     ServiceUnavailable,
     nearest,
 )
-from framework.jobs import Job, Sql
+from framework.jobs import Jdbc, Job, Sql
 from framework.sources.jdbc import JdbcRead
 from framework.sources.paths import PathRead, line_of
 
@@ -90,6 +90,9 @@ def explain_run(
         return JobFailed(f"job {job.name} failed: {worker.error}", where=_own_line(worker.frames, job, root))
     if any("MALFORMED_RECORD_IN_PARSING" in cause.message for cause in chain):
         return _malformed(inputs, spark, aws, last)
+    if isinstance(job.output, Jdbc) and any(cause.kind == "BatchUpdateException" for cause in chain):
+        message = one_line(last.message).removeprefix("ERROR: ")
+        return BadData(f"output {job.output.name}: database {job.output.connection} refuses the rows: {message}", where=job.where)
     if any(cause.sqlstate is not None for cause in chain):
         databases = {name: read for name, read in inputs.items() if isinstance(read, JdbcRead)}
         if databases:

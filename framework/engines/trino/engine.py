@@ -10,7 +10,7 @@ from framework import progress as events
 from framework.engines.trino import failures, statement
 from framework.engines.trino.client import Progress, TrinoClient
 from framework.errors import EmrjobsError, SchemaMismatch
-from framework.jobs import Job, Params, Sql
+from framework.jobs import Job, Params, Sql, Table
 from framework.publish import Staged
 from framework.publish.trino import Column, Query, TrinoArea
 from framework.publish.trino_hive import TrinoHiveArea
@@ -47,8 +47,10 @@ class TrinoEngine:
     def ready(self) -> None:
         """A client belongs to no thread."""
 
-    def area(self, platform: Platform, job: Job, run_id: str) -> TrinoArea:
+    def area(self, platform: Platform, job: Job, params: Params, run_id: str) -> TrinoArea:
         output = job.output
+        if not isinstance(output, Table):
+            raise SchemaMismatch(f"job {job.name}: Trino jobs publish to the lake only", where=job.where, fix="use engine: spark")
         existing = platform.catalog.find(output.name)
         if output.write_mode == "merge" or output.schema_changes != "fail":
             raise SchemaMismatch(

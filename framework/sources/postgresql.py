@@ -1,0 +1,86 @@
+"""PostgreSQL over psycopg: connections of Python's own, and what their errors mean."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from framework.errors import (
+    AccessRefused,
+    BadData,
+    DatasetNotFound,
+    EmrjobsError,
+    JobFailed,
+    MissingExtra,
+    PublishConflict,
+    ServiceUnavailable,
+)
+from framework.sources.jdbc import Database
+
+if TYPE_CHECKING:
+    import psycopg
+
+# The entry's options are pgjdbc's; these libpq has too (PostgreSQL, Parameter Key Words). The others concern Java alone.
+_OPTIONS = {
+    "sslmode": "sslmode",
+    "sslrootcert": "sslrootcert",
+    "sslcert": "sslcert",
+    "sslkey": "sslkey",
+    "channelBinding": "channel_binding",
+    "ApplicationName": "application_name",
+    "connectTimeout": "connect_timeout",
+    "options": "options",
+}
+
+
+def connect(database: Database) -> psycopg.Connection[Any]:
+    """A connection as the entry's user, in a transaction from its first statement on.
+
+    Raises:
+        MissingExtra: psycopg is not installed.
+        psycopg.OperationalError: the server does not answer, or refuses.
+    """
+    try:
+        import psycopg
+    except ImportError as exc:
+        raise MissingExtra("writing to PostgreSQL needs the package 'psycopg'", fix="pip install 'emrjobs[databases]'") from exc
+    given = {_OPTIONS[key]: value for key, value in database.options.items() if key in _OPTIONS}
+    if database.options.get("ssl") == "true":
+        given.setdefault("sslmode", "verify-full")  # what pgjdbc makes of it
+    if schema := database.options.get("currentSchema"):
+        given["options"] = f"{given.get('options', '')} -c search_path={schema}".strip()
+    known: dict[str, Any] = {"application_name": "emrjobs", "connect_timeout": 10, **given}
+    return psycopg.connect(
+        host=database.host, port=database.port, dbname=database.name, user=database.user, password=database.password, **known
+    )
+
+
+def explain(exc: psycopg.Error, database: Database, what: str) -> EmrjobsError:
+    """What the database said, as an error of this framework.
+
+    Args:
+        what: what was being done, `output airline_ops.scores`.
+    """
+    state = exc.sqlstate or ""
+    message = exc.diag.message_primary or (str(exc).strip().splitlines() or [type(exc).__name__])[0]
+    details = [exc.diag.message_detail] if exc.diag.message_detail else []
+    key = f"connections.{database.connection}"
+    if state.startswith("28") or "authentication failed" in str(exc):  # libpq gives no state while it connects
+        return AccessRefused(
+            f"{what}: database {database.describe()} refused the user or the password",
+            fix=f"check {key}.user and {key}.password (`emrjobs config show`)",
+        )
+    if state == "42501":
+        return AccessRefused(f"{what}: database {database.describe()}: {message}", fix=f"grant it to {key}.user")
+    if state == "3D000" or (not state and "does not exist" in str(exc)):
+        return DatasetNotFound(f"{what}: {message}", fix=f"check {key}.database and {key}.user")
+    if state.startswith(("22", "23", "44")):  # data exceptions, constraints, check options (PostgreSQL, Appendix A)
+        return BadData(f"{what}: database {database.connection} refuses the rows: {message}", details=details)
+    if state.startswith("40") or state == "55P03":  # somebody else's transaction was in the way
+        return PublishConflict(f"{what}: {message}", details=details, fix="run the job again")
+    if state[:2] in ("", "08", "53", "57", "58"):
+        return ServiceUnavailable(
+            f"{what}: database {database.describe()} does not answer",
+            details=[message],
+            fix=f"check that it runs, {key}.host, {key}.port and {key}.options",
+        )
+    return JobFailed(f"{what}: database {database.connection}: {message}", details=details)
