@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from framework.catalog import Catalog, Column, TableInfo
 from framework.errors import PublishConflict
 from framework.jobs import Table
 from framework.publish import Published, Staged, schema, staging_name
+from framework.publish.threads import beside
 from framework.sources.paths import normalise
 
 if TYPE_CHECKING:
@@ -64,6 +65,8 @@ class IcebergArea:
         self._schema: Any = None
         self._staged: Staged | None = None
         self._listing: Future[_Files] | None = None
+        # Looked up while the inputs are.
+        self._loading: Future[Any] | None = beside(spark, self._table) if existing else None
 
     def write(self, frame: DataFrame) -> Staged:
         self._schema = frame.schema
@@ -107,7 +110,8 @@ class IcebergArea:
     # A table that exists
 
     def _write_existing(self, frame: DataFrame) -> Staged:
-        table = self._table()
+        table = self._loading.result() if self._loading else self._table()
+        self._loading = None
         evolve(table, frame, self._output)
         aligned = schema.align(frame, self._name, columns(self._spark, table))
         self._schema = aligned.schema
@@ -235,24 +239,17 @@ class IcebergArea:
 
     def _describe(self, table: Any, snapshot: Any) -> Staged:
         """What a snapshot added. Its files are looked up meanwhile: that takes as long as the commit that publishes them."""
-        pool = ThreadPoolExecutor(1, thread_name_prefix="staged-files")
-        self._listing = pool.submit(self._list, table, snapshot)
-        pool.shutdown(wait=False)
+        self._listing = beside(self._spark, lambda: self._list(table, snapshot))
         return Staged(int(snapshot.summary().get("added-records") or 0), str(table.location()))
 
     def _list(self, table: Any, snapshot: Any) -> _Files:
         specs = table.specs()
         locations, partitions, file_format = [], set(), "parquet"
-        try:
-            for data_file in snapshot.addedDataFiles(table.io()):
-                locations.append(normalise(str(data_file.location())))
-                file_format = str(data_file.format().name()).lower()
-                if path := specs.get(data_file.specId()).partitionToPath(data_file.partition()):
-                    partitions.add(str(path))
-        finally:
-            # Each thread has a connection of its own to the JVM, and this one ends here.
-            if connection := self._spark.sparkContext._gateway._gateway_client.get_thread_connection():
-                connection.close()
+        for data_file in snapshot.addedDataFiles(table.io()):
+            locations.append(normalise(str(data_file.location())))
+            file_format = str(data_file.format().name()).lower()
+            if path := specs.get(data_file.specId()).partitionToPath(data_file.partition()):
+                partitions.add(str(path))
         return _Files(locations, file_format, tuple(sorted(partitions)))
 
     def _files(self) -> _Files:

@@ -7,6 +7,7 @@ import inspect
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -18,6 +19,7 @@ from framework.engines.spark.databases import Databases
 from framework.errors import EmrjobsError, JobFailed
 from framework.jobs import Job, Params, Sql
 from framework.publish import Staged, StagingArea
+from framework.publish.threads import beside
 from framework.sources.jdbc import JdbcRead
 from framework.sources.paths import PathRead
 
@@ -84,15 +86,7 @@ class SparkEngine:
         since = metrics.last_execution(self.spark)
         reads = {name: one for name, one in inputs.items() if isinstance(one, JdbcRead)}
         with Databases(self.spark, reads) as databases:
-            frames = {}
-            for name, one in inputs.items():
-                try:
-                    frames[name] = self._frame(name, one, params, databases, job.where)
-                except EmrjobsError as exc:
-                    exc.where = exc.where or job.where
-                    raise
-                except Exception as exc:
-                    raise failures.explain_read(exc, name, one, job.where, self.spark) from exc
+            frames = self._frames(job, inputs, params, databases)
             try:
                 staged = area.write(compute(self.spark, job, frames, params))
             except EmrjobsError as exc:
@@ -102,6 +96,24 @@ class SparkEngine:
                 raise failures.explain_run(exc, job, inputs, self.spark, self._aws, self._root) from exc
             self.watermarks = dict(databases.reached)
         return staged, metrics.rows_read(self.spark, inputs, since)
+
+    def _frames(self, job: Job, inputs: Mapping[str, read.ResolvedInput], params: Params, databases: Databases) -> dict[str, DataFrame]:
+        """All inputs; tables and paths are looked up in threads of their own, databases one after the other."""
+        beginning = {
+            name: beside(self.spark, partial(self._frame, name, one, params, databases, job.where))
+            for name, one in inputs.items()
+            if not isinstance(one, JdbcRead)
+        }
+        frames = {}
+        for name, one in inputs.items():
+            try:
+                frames[name] = beginning[name].result() if name in beginning else self._frame(name, one, params, databases, job.where)
+            except EmrjobsError as exc:
+                exc.where = exc.where or job.where
+                raise
+            except Exception as exc:
+                raise failures.explain_read(exc, name, one, job.where, self.spark) from exc
+        return frames
 
     def _frame(self, name: str, one: read.ResolvedInput, params: Params, databases: Databases, where: str) -> DataFrame:
         if not isinstance(one, PathRead) or one.quarantine is None:
