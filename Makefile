@@ -45,9 +45,9 @@ jobs: $(READY) ## List the jobs
 
 ##@ Data
 .PHONY: query show tables runs logs
-query: $(READY) ## Ask the tables: SQL="select ..." [ENGINE=trino]
+query: $(READY) ## Ask the tables: SQL="select ..." [ENGINE=trino] [FORMAT=csv|json; with ENGINE=trino parquet OUTPUT=file]
 	@test -n "$$SQL" || { echo 'say which query: make query SQL="select * from marts.daily_performance limit 10"' >&2; exit 2; }
-	@$(BIN)/emrjobs query "$$SQL" $(if $(ENGINE),--engine $(ENGINE)) --env $(ENV) $(IN) $(ARGS)
+	@$(BIN)/emrjobs query "$$SQL" $(if $(ENGINE),--engine $(ENGINE)) $(if $(FORMAT),--format $(FORMAT)) $(if $(OUTPUT),--output $(OUTPUT)) --env $(ENV) $(IN) $(ARGS)
 
 show: $(READY) ## Print a table: TABLE=marts.daily_performance
 	@test -n "$(TABLE)" || { echo "say which table: make show TABLE=marts.daily_performance" >&2; exit 2; }

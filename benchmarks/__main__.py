@@ -6,7 +6,7 @@ import argparse
 import datetime as dt
 from pathlib import Path
 
-from benchmarks import cli, emr_endpoint, faults, jdbc, measure, partitions, run, session, submit
+from benchmarks import cli, emr_endpoint, faults, fetch, jdbc, measure, partitions, run, session, submit
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PARTS = {
@@ -18,6 +18,7 @@ PARTS = {
     "faults": faults.results,
     "jdbc": jdbc.results,
     "partitions": partitions.results,
+    "fetch": fetch.results,
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -94,8 +94,12 @@ class Platform:
         """A Spark session of this environment; leaving the context stops it."""
         return self._start_spark(conf.derive(self.settings, self.aws, project=str(self.root), metastore=self.metastore))
 
-    def trino_url(self) -> str:
+    def trino_url(self, connections: Collection[str] | None = None) -> str:
         """Where Trino's coordinator listens; a server of this machine is started when it does not run yet.
+
+        Args:
+            connections: those that are going to be read there, beside the lake; what no statement names is not started for it.
+                Without it all that there are.
 
         Raises:
             ConfigError: a connection cannot be a catalog.
@@ -104,7 +108,7 @@ class Platform:
         """
         if self.settings.trino.url or self._start_trino is None:
             return self.resolver.text(self.settings.trino.url or EMR_TRINO, key="trino.url")
-        return self._start_trino(trino_catalogs.render(self.settings, lambda text, key: self.resolver.text(text, key=key)))
+        return self._start_trino(trino_catalogs.render(self.settings, lambda text, key: self.resolver.text(text, key=key), connections))
 
     def area(self, spark: SparkSession, job: Job, params: Params, run_id: str) -> StagingArea:
         """Where a run's rows are staged."""

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from framework import predicates
 from framework.engines.spark import conf, read
 from framework.engines.spark.causes import causes
-from framework.errors import UserError
-from framework.sqlfile import parse_tables
+from framework.errors import JobFailed, ServiceUnavailable, UserError
+from framework.jobs import Params
+from framework.sqlfile import connections, parse_tables
 
 if TYPE_CHECKING:
+    from framework.engines.trino.arrow import Fetch
     from framework.engines.trino.client import TrinoClient
+    from framework.engines.trino.statement import Statement
     from framework.platform import Platform
 
 
+_QUERY = re.compile(r"\(|(SELECT|WITH|TABLE|VALUES)\b")
 _READS = re.compile(r"\(|(SELECT|WITH|TABLE|VALUES|SHOW|DESCRIBE|DESC|EXPLAIN)\b")
 # EXPLAIN ANALYZE does what it explains.
 _WRITES = re.compile(r"\b(INSERT|CREATE|DELETE|UPDATE|MERGE|DROP|ALTER|CALL|EXECUTE)\b")
@@ -53,26 +59,89 @@ def run_trino_query(platform: Platform, sql: str, limit: int) -> tuple[list[str]
         UserError: the statement writes, does not parse, or names what is not there.
         EngineUnavailable: Trino does not answer.
     """
-    from trino.exceptions import TrinoQueryError
+    body, words = _one_statement(sql, {})
+    if not _READS.match(words) or (words.startswith("EXPLAIN") and _WRITES.search(words)):
+        raise _no_query(words)
+    client = trino_client(platform, sql)
+    try:
+        with _explained(platform, sql, body, client):
+            result = client.execute(body.text, limit=limit)
+    except (JobFailed, ServiceUnavailable) as exc:
+        # What was asked for is the whole input here.
+        raise UserError(exc.message, where=exc.where, details=exc.details, fix=exc.fix) from exc.__cause__
+    return list(result.columns), [tuple(row) for row in result.rows], result.more
 
-    from framework.engines.trino import failures, statement
+
+@contextmanager
+def fetch(platform: Platform, sql: str, params: Params, *, unload: bool | None = None, batch_rows: int | None = None) -> Iterator[Fetch]:
+    """A query on Trino whose result is wanted as Arrow; fetch it while the context is open.
+
+    Args:
+        params: values of the statement's `{placeholders}`; they become typed literals.
+        unload: by way of files on S3 (True) or by the client (False); without it the planner's estimate decides.
+        batch_rows: the most rows of one batch.
+
+    Raises:
+        UserError: the statement is not a query, does not parse, or names what is not there.
+        JobFailed: it failed.
+        EngineUnavailable: Trino does not answer; safe to retry.
+    """
+    from framework.engines.trino import arrow
+
+    body, words = _one_statement(sql, params)
+    if not _QUERY.match(words):
+        raise _no_query(words)
+    client = trino_client(platform, sql)
+    # Analysed first: only then has an error its place, on the lines after the first of what is sent.
+    with _explained(platform, sql, body, client, lines_before=1):
+        found = arrow.Fetch(
+            client,
+            platform.catalog,
+            platform.aws,
+            body,
+            state=platform.settings.state,
+            unload=unload,
+            batch_rows=batch_rows or arrow.BATCH_ROWS,
+        )
+    with _explained(platform, sql, body, client, lines_before=None):
+        yield found
+
+
+def trino_client(platform: Platform, sql: str) -> TrinoClient:
+    """A client of the server that has all catalogs which a statement names."""
     from framework.engines.trino.client import TrinoClient
 
-    body = statement.of(sql, {}, "trino", where="query")
+    return TrinoClient(platform.trino_url(connections(sql, "trino", platform.settings.connections)), platform.settings.trino.user)
+
+
+def _one_statement(sql: str, params: Params) -> tuple[Statement, str]:
+    """The statement, and its words in capitals without its strings and comments."""
+    from framework.engines.trino import statement
+
+    body = statement.of(sql, params, "trino", where="query")
     words = predicates.masked(sql, "trino").strip().rstrip("; \n").upper()
     if ";" in words:
         raise UserError("a query is one statement, this has more", fix="ask them one by one")
-    if not _READS.match(words) or (words.startswith("EXPLAIN") and _WRITES.search(words)):
-        raise UserError(
-            f"a query reads, this is {words.split(None, 1)[0] if words else 'empty'}", fix="write a job: its rows are checked and published"
-        )
-    client = TrinoClient(platform.trino_url(), platform.settings.trino.user)
+    return body, words
+
+
+def _no_query(words: str) -> UserError:
+    return UserError(
+        f"a query reads, this is {words.split(None, 1)[0] if words else 'empty'}", fix="write a job: its rows are checked and published"
+    )
+
+
+@contextmanager
+def _explained(platform: Platform, sql: str, body: Statement, client: TrinoClient, *, lines_before: int | None = 0) -> Iterator[None]:
+    from trino.exceptions import TrinoQueryError
+
+    from framework.engines.trino import failures
+
     try:
-        result = client.execute(body.text, limit=limit)
+        yield
     except TrinoQueryError as exc:
-        found = failures.explain(exc, body, file="query", columns=_columns(platform, sql, client), client=client)
-        raise UserError(found.message, where=found.where, details=found.details, fix=found.fix) from exc
-    return list(result.columns), [tuple(row) for row in result.rows], result.more
+        columns = _columns(platform, sql, client)
+        raise failures.explain(exc, body, file="query", columns=columns, client=client, lines_before=lines_before) from exc
 
 
 def _columns(platform: Platform, sql: str, client: TrinoClient) -> set[str]:

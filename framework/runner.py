@@ -92,7 +92,7 @@ def run_job(
         with ThreadPoolExecutor(1) as pool:
             # Starting the engine is the longest part: everything that does not need it happens meanwhile.
             unwanted = threading.Event()
-            started = pool.submit(_start, job.engine, platform, opened, unwanted)
+            started = pool.submit(_start, job, platform, opened, unwanted)
             with run.phase("resolve", "look up the inputs"):
                 try:
                     inputs = platform.resolve(job, params, run.record.run_id)
@@ -289,13 +289,13 @@ def _close(run: _Run, platform: Platform, status: str, error: Mapping[str, Any] 
         _log.error("the run's record could not be written: %s", exc)
 
 
-def _start(kind: EngineKind, platform: Platform, opened: ExitStack, unwanted: threading.Event) -> Engine:
-    engine = engines.load(kind)
+def _start(job: Job, platform: Platform, opened: ExitStack, unwanted: threading.Event) -> Engine:
+    engine = engines.load(job.engine)
     # Importing takes about as long as looking up the inputs: when one of them is not there, nothing has to be started.
     engine.preload()
     if unwanted.is_set():
         raise CancelledError
-    return opened.enter_context(engine.open(platform))
+    return opened.enter_context(engine.open(platform, job))
 
 
 def _give_up(engine: Engine, area: Area) -> None:

@@ -18,7 +18,7 @@ import enum
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
@@ -356,6 +356,34 @@ def sources(query: exp.Query, dialect: str, shown: str) -> list[tuple[exp.Table,
     named = _table_name if dialect == "spark" else _federated_name
     tables = [source for source in found if isinstance(source, exp.Table) and source.name]
     return [(table, named(table.catalog, table.db, table.name, shown)) for table in tables]
+
+
+def connections(sql: str, dialect: str, known: Collection[str]) -> set[str]:
+    """Those of the known connections whose names stand in a statement of Trino's where a catalog's name can stand.
+
+    By its tokens: that holds for statements that look at something (`SHOW TABLES FROM airline_ops.public`) and for table
+    functions too, and for what does not parse. Too many are no harm, one too few would be.
+    """
+    from sqlglot import TokenType
+    from sqlglot.dialects.dialect import Dialect
+    from sqlglot.errors import SqlglotError
+
+    try:
+        tokens = Dialect.get_or_raise(dialect).tokenize(sql)
+    except SqlglotError:
+        return set(known)
+    if len(tokens) > 1 and tokens[0].token_type in (TokenType.COMMAND, TokenType.SHOW):
+        # The rest of EXPLAIN ... and SHOW ... is one token.
+        return connections(f"FROM {tokens[1].text}", dialect, known)
+    by_name = {name.lower(): name for name in known}
+    found = set()
+    for index, token in enumerate(tokens):
+        before = tokens[index - 1].token_type if index else None
+        after = tokens[index + 1].token_type if index + 1 < len(tokens) else None
+        names_catalog = before is not TokenType.DOT and (after is TokenType.DOT or before in (TokenType.FROM, TokenType.IN))
+        if names_catalog and (name := by_name.get(token.text.lower())):
+            found.add(name)
+    return found
 
 
 def _federated_name(catalog: str, schema: str, table: str, shown: str) -> str:

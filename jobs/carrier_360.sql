@@ -1,5 +1,5 @@
 /*
-description: Each carrier on one day, from the mart, the airport reference and the operational flights
+description: Each carrier on one day, from the mart, reference, operations and search
 engine: trino
 output: marts.carrier_360
 partitioned_by: [flight_date]
@@ -27,9 +27,12 @@ SELECT
   CAST(sum(m.dep_delay_minutes) AS double) / nullif(sum(m.flights) - sum(m.cancelled), 0) AS avg_dep_delay,
   b.dest                                                                AS busiest_destination,
   a.name                                                                AS busiest_destination_name,
-  b.flights                                                             AS busiest_destination_flights
+  b.flights                                                             AS busiest_destination_flights,
+  i.faa IS NOT NULL                                                     AS busiest_destination_is_international
 FROM marts.daily_performance AS m
 JOIN busiest AS b ON b.carrier = m.carrier AND b.place = 1
 LEFT JOIN reference.airports AS a ON a.faa = b.dest
+-- What follows the colon is a query of OpenSearch's own.
+LEFT JOIN search.default."airports: about:intl" AS i ON i.faa = b.dest
 WHERE m.flight_date = {date}
-GROUP BY m.flight_date, m.carrier, m.carrier_name, b.dest, a.name, b.flights
+GROUP BY m.flight_date, m.carrier, m.carrier_name, b.dest, a.name, b.flights, i.faa

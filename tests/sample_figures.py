@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib.util
+import re
 from functools import cache
 from pathlib import Path
 
@@ -82,6 +83,7 @@ def carrier_360(day: dt.date) -> pd.DataFrame:
                 "busiest_destination": dest,
                 "busiest_destination_name": names.get(dest),
                 "busiest_destination_flights": int(busiest["count"][carrier]),
+                "busiest_destination_is_international": bool(re.search(r"\bintl\b", str(names.get(dest)).lower())),
             }
         )
     return pd.DataFrame(rows)

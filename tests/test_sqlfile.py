@@ -268,3 +268,20 @@ def test_session_properties_are_trinos(project: Project) -> None:
     assert body.session == {"join_distribution_type": "BROADCAST", "spill_enabled": "true"}
     project.sql("b", "SELECT 1 AS one", header="engine: spark\noutput: db.other\nsession: {a: b}")
     assert "only Trino has session properties" in project.problem("b")
+
+
+@pytest.mark.parametrize(
+    ("statement", "named"),
+    [
+        ("SELECT * FROM marts.daily AS d JOIN ops.public.flights AS f ON f.d = d.d", {"ops"}),
+        ('SELECT * FROM "Ops".public."airports: +kennedy"', {"ops"}),
+        ("SELECT * FROM TABLE(search.system.raw_query(schema => 'default', index => 'airports', query => '{}'))", {"search"}),
+        ("SHOW TABLES FROM ops.public", {"ops"}),
+        ("SHOW SCHEMAS FROM ops", {"ops"}),
+        ("EXPLAIN SELECT * FROM search.default.airports", {"search"}),
+        ("/* reads ops.public.flights */ SELECT 'search.default.x' AS ops, t.search FROM marts.t AS t WHERE day = {day}", set()),
+        ("SELECT 'not closed", {"ops", "search"}),
+    ],
+)
+def test_the_connections_that_a_statement_names_are_found_whatever_it_does(statement: str, named: set[str]) -> None:
+    assert sqlfile.connections(statement, "trino", ["ops", "search"]) == named

@@ -50,7 +50,7 @@ class HiveCatalog:
 
     def __init__(self, settings: model.Catalog, uri: str) -> None:
         self._warehouse = settings.warehouse
-        self._host, self._port = _address(uri)
+        self._host, self._port = address(uri)
 
     def find(self, name: str) -> TableInfo | None:
         database, dot, table = name.lower().partition(".")
@@ -249,7 +249,12 @@ def _filter(expression: str) -> str:
     return re.sub(rf"\b(\w+) IN \(((?:{_LITERAL}(?:, )?)+)\)", alternatives, expression)
 
 
-def _address(uri: str) -> tuple[str, int]:
+def address(uri: str) -> tuple[str, int]:
+    """Host and port of `thrift://host[:port]`.
+
+    Raises:
+        ConfigError: it is no such address.
+    """
     parts = urlsplit(uri)
     try:
         host, port = parts.hostname, parts.port or _PORT

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from framework.errors import ParameterError, UserError
+from framework.errors import ParameterError
 
 if TYPE_CHECKING:
     from framework.config.loader import Loaded
@@ -18,22 +17,10 @@ DEFAULT_ENV = "embedded"
 
 
 def project() -> Path:
-    """The project's folder: EMRJOBS_PROJECT (or --project), else the nearest folder upwards with jobs/ and configs/.
+    """The project's folder (--project is EMRJOBS_PROJECT here)."""
+    from framework.environment import find_project
 
-    Raises:
-        UserError: there is none.
-    """
-    given = os.environ.get("EMRJOBS_PROJECT")
-    if given:
-        root = Path(given).expanduser().resolve()
-        if not (root / "configs").is_dir():
-            raise UserError(f"{root} is not a project: it has no folder configs/", fix="give --project another folder")
-        return root
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "configs").is_dir() and (folder / "jobs").is_dir():
-            return folder
-    raise UserError("this is not a project: no folder here or above has jobs/ and configs/", fix="change into a project, or give --project")
+    return find_project()
 
 
 def settings(env: str, overrides: list[str] | None) -> Loaded:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import enum
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from framework.cli import common
+from framework.errors import UserError
 
 if TYPE_CHECKING:
     from framework.catalog import TableInfo
+    from framework.config.loader import Loaded
 
 
 class QueryEngine(enum.StrEnum):
@@ -28,6 +31,7 @@ class Format(enum.StrEnum):
     TABLE = "table"
     CSV = "csv"
     JSON = "json"
+    PARQUET = "parquet"
 
 
 def query(
@@ -36,7 +40,8 @@ def query(
         QueryEngine, typer.Option("--engine", help="Trino reads connections too: airline_ops.public.flights.")
     ] = QueryEngine.SPARK,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="Print at most this many rows.")] = 100,
-    out: Annotated[Format, typer.Option("--format", "-f", help="How rows are printed.")] = Format.TABLE,
+    out: Annotated[Format, typer.Option("--format", "-f", help="How rows are printed; parquet is all rows, into a file.")] = Format.TABLE,
+    output: Annotated[Path | None, typer.Option("--output", "-o", dir_okay=False, help="The file of --format parquet.")] = None,
     env: common.EnvOption = common.DEFAULT_ENV,
     set_: common.SetOption = None,
     as_json: common.JsonOption = False,
@@ -44,8 +49,13 @@ def query(
     """Ask the tables something."""
     from framework.cli import opening
 
-    loaded = common.settings(env, set_)
     chosen = Format.JSON if as_json else out
+    if (chosen is Format.PARQUET) != (output is not None) or (output and engine is not QueryEngine.TRINO):
+        raise UserError("--format parquet and --output FILE go together, with --engine trino", fix="give all three")
+    loaded = common.settings(env, set_)
+    if output is not None:
+        _write_parquet(loaded, sql, output)
+        return
     with opening.platform(loaded, quiet=chosen is not Format.TABLE) as platform:
         from framework import query as asking
 
@@ -54,6 +64,29 @@ def query(
     _print_rows(columns, rows, chosen)
     if more and chosen is Format.TABLE:
         print(f"first {limit} rows; --limit gives more", file=sys.stderr)
+
+
+def _write_parquet(loaded: Loaded, sql: str, file: Path) -> None:
+    """All rows of a query into a file, which is there only when it is whole."""
+    import pyarrow.parquet as pq
+
+    from framework import query as asking
+    from framework.cli import opening
+
+    beside = file.with_name(f".{file.name}.part")
+    rows = 0
+    try:
+        with opening.platform(loaded) as platform, asking.fetch(platform, sql, {}) as found:
+            with pq.ParquetWriter(beside, found.schema, compression="zstd") as writer:
+                for batch in found.batches():
+                    writer.write_batch(batch)
+                    rows += batch.num_rows
+        beside.replace(file)
+    except OSError as exc:
+        raise UserError(f"{file} cannot be written: {exc.strerror or exc}") from exc
+    finally:
+        beside.unlink(missing_ok=True)
+    print(f"{file}: {rows:,} rows", file=sys.stderr)
 
 
 def tables(env: common.EnvOption = common.DEFAULT_ENV, set_: common.SetOption = None, as_json: common.JsonOption = False) -> None:

@@ -26,15 +26,9 @@ def platform(loaded: Loaded, *, quiet: bool = False) -> Iterator[Platform]:
 @contextmanager
 def shown(loaded: Loaded, display: Display) -> Iterator[Platform]:
     """The platform, with progress on a display that the caller has."""
-    from framework import emr
+    from framework import environment
 
-    if loaded.settings.target == "emr" and not emr.is_local(loaded):
-        with emr.open_platform(loaded) as opened:
-            yield opened
-        return
-    from framework.local.target import open_platform
-
-    with open_platform(loaded, display.local) as opened:
+    with environment.open_platform(loaded, display.local) as opened:
         yield opened
 
 

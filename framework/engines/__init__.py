@@ -34,8 +34,8 @@ class Engine(Protocol):
         """Import what takes long. Nothing is started."""
 
     @classmethod
-    def open(cls, platform: Platform) -> AbstractContextManager[Engine]:
-        """Start or find the engine; leaving the context ends what was started for this run.
+    def open(cls, platform: Platform, job: Job) -> AbstractContextManager[Engine]:
+        """Start or find the engine for a job; leaving the context ends what was started for this run.
 
         Raises:
             EngineUnavailable, ServiceUnavailable: it cannot be started or does not answer.

@@ -27,6 +27,8 @@ OnEvent = Callable[[Event], None]
 
 # Services with sample data that are started only when something refers to them.
 _WITH_SAMPLE_DATA = ("opensearch",)
+# The same of a service that an environment names, from when it has its data: a run that does not read it can do without it.
+_ON_DEMAND = ("postgres",)
 
 _MAX_LOG = 20_000_000  # bytes of a JVM's log that a run's own log takes
 
@@ -46,24 +48,35 @@ def open_platform(loaded: Loaded, on_event: OnEvent) -> Iterator[Platform]:
         ServiceUnavailable: a service did not start.
     """
     services = supervisor(loaded, on_event)
-    endpoints = dict(services.up(loaded.settings.local.services))
+    wanted = loaded.settings.local.services
+    ready = _is_set_up(loaded, services)
+    endpoints = dict(services.up([name for name in wanted if not ready or name not in _ON_DEMAND]))
 
     def values(service: str) -> Mapping[str, str]:
         if service not in endpoints:
             endpoints.update(services.up([service]))
             if service in _WITH_SAMPLE_DATA and loaded.settings.local.seed:
+                endpoints.update(services.up(wanted))
                 _seed(loaded.settings.local.seed, platform, endpoints, on_event)
         return endpoints[service].values
 
     def start_trino(catalogs: Catalogs) -> str:
+        from framework.local.trino_server import put_catalogs
+
         # Its catalogs are known only when what they lead to runs, so it is not among the services that are started above.
-        settings = {"heap": loaded.settings.trino.heap, "catalogs": catalogs.files(), "environment": catalogs.environment}
-        return Supervisor(loaded.root, {"trino": settings}, on_event).up(["trino"])["trino"]["url"]
+        settings = {"heap": loaded.settings.trino.heap, "catalogs": catalogs.properties, "environment": catalogs.environment}
+        if loaded.settings.state.startswith("s3://"):
+            settings["spool"] = f"{loaded.settings.state}/trino/spool"
+        trino = Supervisor(loaded.root, {"trino": settings}, on_event)
+        server = trino.up(["trino"])["trino"]
+        put_catalogs(server, trino.layout.private("trino"), catalogs.properties)
+        return server["url"]
 
     starter = _SparkStarter(loaded, services, on_event)
     platform = Platform(loaded, starter, start_trino=start_trino, local=values, engine_log=starter.log)
     try:
-        _set_up(platform, endpoints, on_event)
+        if not ready:
+            _set_up(platform, services, endpoints, on_event)
         yield platform
     except EmrjobsError as exc:
         exc.details = (*exc.details, *(line for text in services.diagnose() for line in text.splitlines()))
@@ -142,25 +155,22 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _set_up(platform: Platform, endpoints: Mapping[str, Endpoint], on_event: OnEvent) -> None:
+def _is_set_up(loaded: Loaded, services: Supervisor) -> bool:
+    return _done(loaded).get(_place(loaded)) == _state(loaded, services)
+
+
+def _set_up(platform: Platform, services: Supervisor, endpoints: Mapping[str, Endpoint], on_event: OnEvent) -> None:
     """Buckets, databases and the sample data, once per environment and catalog, and per data that a reset has not deleted."""
     loaded = platform.loaded
-    marker = _marker(loaded.root)
-    wanted = _state(loaded, endpoints)
-    place = f"{loaded.env}:{loaded.settings.catalog.kind}"
-    done: dict[str, str] = {}
-    with contextlib.suppress(OSError, ValueError):
-        done = json.loads(marker.read_text(encoding="utf-8"))
-    if done.get(place) == wanted:
-        return
     if "s3" in endpoints:
         from framework.local.seaweedfs import buckets
 
         buckets(endpoints["s3"], _buckets(loaded))
     if loaded.settings.local.seed:
         _seed(loaded.settings.local.seed, platform, endpoints, on_event)
+    marker = _marker(loaded.root)
     marker.parent.mkdir(parents=True, exist_ok=True)
-    marker.write_text(json.dumps({**done, place: wanted}), encoding="utf-8")
+    marker.write_text(json.dumps({**_done(loaded), _place(loaded): _state(loaded, services)}), encoding="utf-8")
 
 
 def forget(root: Path) -> None:
@@ -172,9 +182,22 @@ def _marker(root: Path) -> Path:
     return root / ".local" / "set-up.json"
 
 
-def _state(loaded: Loaded, endpoints: Mapping[str, Endpoint]) -> str:
+def _place(loaded: Loaded) -> str:
+    return f"{loaded.env}:{loaded.settings.catalog.kind}"
+
+
+def _done(loaded: Loaded) -> dict[str, str]:
+    try:
+        found: dict[str, str] = json.loads(_marker(loaded.root).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def _state(loaded: Loaded, services: Supervisor) -> str:
     """Changes when something has to be set up: other buckets, another seed, or services whose data are new (their secrets are too)."""
-    secrets = [endpoints[name][key] for name in sorted(endpoints) for key in sorted(endpoints[name].secret)]
+    records = [services.layout.read(name) for name in sorted(loaded.settings.local.services)]
+    secrets = [record.values.get(key) for record in records for key in sorted(record.secret)]
     return hashlib.sha256(json.dumps([sorted(_buckets(loaded)), loaded.settings.local.seed, secrets]).encode()).hexdigest()
 
 

@@ -1,11 +1,12 @@
 """`trino`: a Trino server (coordinator and worker in one) from Maven Central, on a Java runtime of its own.
 
 It is started only where something needs it: a job with `engine: trino`, `emrjobs query --engine trino`, or
-`emrjobs local up trino`.
+`emrjobs local up trino`. Its catalogs are created, and replaced, while it runs: each statement brings those that it names.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import tarfile
@@ -17,6 +18,9 @@ from typing import TYPE_CHECKING
 from framework.errors import ServiceUnavailable
 from framework.local import artifacts
 from framework.local.service import HOST, Context, Endpoint, Launch, PortSpec, Settings, check_http
+from framework.local.state import write_private
+from framework.predicates import literal
+from framework.sources.trino_catalogs import text
 
 if TYPE_CHECKING:
     from framework.local.service import Report
@@ -50,25 +54,33 @@ _JVM = (
 )
 
 
+_SPOOL_KEYS = ("EMRJOBS_TRINO_SPOOL_ACCESS_KEY", "EMRJOBS_TRINO_SPOOL_SECRET_KEY")
+_SPOOL_SECRET = "EMRJOBS_TRINO_SPOOL_SECRET"
+# The catalogs that the server was told last; its own files say the same in Java's escapes.
+_RECORD = "catalogs.json"
+
+
 class Trino:
     """One Trino server.
 
-    Settings: `heap` (as Java writes it, default 2g), `catalogs` (file name -> text, as `framework.sources.trino_catalogs`
-    renders them), `environment` (variables that the catalogs refer to, with secrets). Endpoint values: url, host, port, user.
+    Settings: `heap` (as Java writes it, default 2g), `catalogs` (name -> properties that it starts with), `environment`
+    (variables that catalogs refer to, with secrets), `spool` (prefix on S3 for results that a client fetches by itself).
+    Endpoint values: url, host, port, user.
     """
 
     name = "trino"
-    needs: tuple[str, ...] = ("s3", "aws", "postgres")
+    needs: tuple[str, ...] = ("s3", "aws")
     ports = (PortSpec("http"),)
 
     def __init__(self, settings: Settings) -> None:
         self._heap = str(settings.get("heap", "2g"))
-        self._catalogs: Mapping[str, str] = settings.get("catalogs", {"tpch.properties": "connector.name=tpch\n"})
+        self._catalogs: Mapping[str, Mapping[str, str]] = {"tpch": {"connector.name": "tpch"}, **settings.get("catalogs", {})}
         self._environment: Mapping[str, str] = settings.get("environment", {})
+        self._spool: str | None = settings.get("spool")
 
     def fingerprint(self) -> str:
-        # The supervisor keeps only a hash of this.
-        return json.dumps([_archive().sha256, JAVA, self._heap, dict(self._catalogs), dict(self._environment), _JVM], sort_keys=True)
+        # The supervisor keeps only a hash of this. Catalogs are not in it: they are replaced while the server runs.
+        return json.dumps([_archive().sha256, JAVA, self._heap, dict(self._environment), self._spool, _JVM], sort_keys=True)
 
     def prepare(self, ctx: Context) -> None:
         """Fetch and unpack the server once per user.
@@ -94,7 +106,13 @@ class Trino:
             *(f"-Dconfig={etc / 'config.properties'}", f"-Dlog.levels-file={etc / 'log.properties'}"),
             "io.trino.server.TrinoServer",
         ]
-        return Launch(argv, env=self._environment, cwd=data, stop_timeout=15.0, start_timeout=180.0)
+        environment = dict(self._environment)
+        if self._spool:
+            s3 = ctx.endpoints["s3"]
+            environment |= {_SPOOL_KEYS[0]: s3["access_key"], _SPOOL_KEYS[1]: s3["secret_key"]}
+            environment[_SPOOL_SECRET] = base64.b64encode(ctx.secret("spooling").encode()).decode()
+        # It looks for its catalogs and the spooling manager in etc/ below the folder that it is started in.
+        return Launch(argv, env=environment, cwd=ctx.private, stop_timeout=15.0, start_timeout=420.0)
 
     def probe(self, ctx: Context) -> None:
         """A row of a real catalog: the server says that it has started before its workers take work."""
@@ -124,15 +142,79 @@ class Trino:
             "http-server.http.port": str(port),
             "discovery.uri": f"http://{HOST}:{port}",
             "plugin.dir": str(home / "plugin"),
-            "catalog.config-dir": str(etc / "catalog"),
+            "catalog.management": "dynamic",
             # One user at one machine: what another query of the run before took is free again at once.
             "query.min-expire-age": "5m",
             "web-ui.preview.enabled": "false",
         }
+        if self._spool:
+            config |= {"protocol.spooling.enabled": "true", "protocol.spooling.shared-secret-key": f"${{ENV:{_SPOOL_SECRET}}}"}
+            _write(etc / "spooling-manager.properties", self._spooling(ctx.endpoints["s3"]))
         _write(etc / "config.properties", config)
         _write(etc / "log.properties", {"io.trino": "INFO", "io.airlift": "WARN", "org.apache": "WARN"})
-        for name, text in self._catalogs.items():
-            (etc / "catalog" / name).write_text(text, encoding="utf-8")
+        for name, properties in self._catalogs.items():
+            (etc / "catalog" / f"{name}.properties").write_text(text(properties), encoding="utf-8")
+        write_private(ctx.private / _RECORD, json.dumps({name: dict(properties) for name, properties in self._catalogs.items()}))
+
+    def _spooling(self, s3: Endpoint) -> dict[str, str]:
+        return {
+            "spooling-manager.name": "filesystem",
+            "fs.s3.enabled": "true",
+            "fs.location": f"{self._spool}/",
+            "s3.endpoint": s3["url"],
+            "s3.region": s3["region"],
+            "s3.path-style-access": "true",
+            "s3.aws-access-key": f"${{ENV:{_SPOOL_KEYS[0]}}}",
+            "s3.aws-secret-key": f"${{ENV:{_SPOOL_KEYS[1]}}}",
+        }
+
+
+def put_catalogs(server: Endpoint, private: Path, catalogs: Mapping[str, Mapping[str, str]]) -> None:
+    """Give a running server these catalogs; others that it has stay. What it has already is not asked for again.
+
+    Args:
+        private: the service's folder.
+
+    Raises:
+        ServiceUnavailable: it refused one, or does not answer.
+    """
+    if not _missing(private, catalogs):
+        return
+    from filelock import FileLock
+    from requests import RequestException
+    from trino.dbapi import connect
+    from trino.exceptions import Error
+
+    with FileLock(private / "catalogs.lock"):
+        missing = _missing(private, catalogs)
+        try:
+            with connect(host=server["host"], port=int(server["port"]), user=server["user"], request_timeout=60) as connection:
+                for name in missing:
+                    connector = catalogs[name]["connector.name"]
+                    listed = ", ".join(
+                        f'"{key}" = {literal(value, "trino")}' for key, value in catalogs[name].items() if key != "connector.name"
+                    )
+                    for statement in (
+                        f'DROP CATALOG IF EXISTS "{name}"',
+                        f'CREATE CATALOG "{name}" USING {connector}' + (f" WITH ({listed})" if listed else ""),
+                    ):
+                        connection.cursor().execute(statement).fetchall()
+        except (Error, RequestException) as exc:
+            raise ServiceUnavailable(f"Trino did not take the catalogs {', '.join(missing)}: {exc}") from exc
+        write_private(private / _RECORD, json.dumps({**_recorded(private), **{name: dict(catalogs[name]) for name in missing}}))
+
+
+def _missing(private: Path, catalogs: Mapping[str, Mapping[str, str]]) -> list[str]:
+    has = _recorded(private)
+    return [name for name, properties in catalogs.items() if has.get(name) != dict(properties)]
+
+
+def _recorded(private: Path) -> dict[str, dict[str, str]]:
+    try:
+        found: dict[str, dict[str, str]] = json.loads((private / _RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found
 
 
 def ensure_server(on_progress: Report) -> Path:

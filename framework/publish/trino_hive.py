@@ -14,9 +14,8 @@ from framework.aws import Aws
 from framework.catalog import Catalog, Partition, TableInfo
 from framework.errors import SchemaMismatch
 from framework.jobs import HIVE_CATALOG, Table
-from framework.predicates import literal
 from framework.publish import RUNS, Published, Staged, hive, staging_name
-from framework.publish.trino import Column, Executes, Query, aligned, check_columns, quoted
+from framework.publish.trino import Executes, Query, aligned, check_columns, quoted
 from framework.sources.paths import split_s3
 
 _FORMATS = ("parquet", "orc")
@@ -104,24 +103,12 @@ class TrinoHiveArea:
         )
 
     def _fill(self, name: str, folder: str, plan: TableInfo, query: Query) -> int:
-        """An external table on a folder, like `plan`, with the query's rows; how many.
-
-        A partitioned table is made here and Trino inserts, an unpartitioned one is made by Trino: on Glue the other way of each
-        ends in its update of column statistics that are not there.
-        """
+        """An external table on a folder, like `plan`, with the query's rows; how many."""
         table = quoted(HIVE_CATALOG, *name.split("."))
         self._catalog.drop(name)
-        if plan.partition_keys:
-            self._catalog.create(replace(plan, name=name, location=folder, parameters={}, raw={}, version=None))
-            target = self._client.columns(table)
-            statement = f"INSERT INTO {table} ({', '.join(quoted(column.name) for column in target)})"
-        else:
-            if self._existing:
-                target = self._client.columns(quoted(HIVE_CATALOG, *self._existing.name.split(".")))
-            else:
-                target = [Column(column.name, _hive_type(column.type)) for column in query.columns]
-            properties = f"external_location = {literal(folder, 'trino')}, format = {literal(self._format.upper(), 'trino')}"
-            statement = f"CREATE TABLE {table} WITH ({properties}) AS"
+        self._catalog.create(replace(plan, name=name, location=folder, parameters={}, raw={}, version=None))
+        target = self._client.columns(table)
+        statement = f"INSERT INTO {table} ({', '.join(quoted(column.name) for column in target)})"
         done = self._client.execute(f"{statement}\n{aligned(query, self._output.name, target)}", session=query.session)
         return max(int(done.written), 0)
 
@@ -140,10 +127,3 @@ class TrinoHiveArea:
         merged = self._catalog.find(self._merged_name)
         assert merged is not None
         return folder, self._catalog.partitions(merged) if merged.partition_keys else []
-
-
-def _hive_type(kind: str) -> str:
-    """The type that a new Hive-layout table gets for one of Trino's: it has one timestamp, and texts without bounds."""
-    if kind.startswith("timestamp"):
-        return "timestamp(6)"
-    return "varchar" if kind.startswith(("varchar", "char")) else kind

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from framework.aws import Aws
 from framework.catalog import Catalog, TableInfo
+from framework.catalog.lake import open_lake
 from framework.errors import PublishConflict, SchemaMismatch
 from framework.jobs import LAKE_CATALOG, Table
 from framework.predicates import literal
@@ -27,7 +28,7 @@ from framework.publish.trino import Executes, Query, aligned, check_columns, quo
 from framework.sources.paths import normalise, split_s3
 
 if TYPE_CHECKING:
-    from pyiceberg.catalog.glue import GlueCatalog
+    from pyiceberg.catalog import MetastoreCatalog
     from pyiceberg.manifest import DataFile
 
 _log = logging.getLogger(__name__)
@@ -37,10 +38,25 @@ _RUN_ID = "emrjobs.run-id"
 
 
 class TrinoIcebergArea:
-    """Staging area of one run for one Iceberg table."""
+    """Staging area of one run for one Iceberg table.
 
-    def __init__(self, client: Executes, catalog: Catalog, aws: Aws, output: Table, run_id: str, existing: TableInfo | None) -> None:
+    Args:
+        metastore: address of the Hive metastore that the catalog is; None for Glue.
+    """
+
+    def __init__(
+        self,
+        client: Executes,
+        catalog: Catalog,
+        aws: Aws,
+        output: Table,
+        run_id: str,
+        existing: TableInfo | None,
+        *,
+        metastore: str | None = None,
+    ) -> None:
         self._client = client
+        self._metastore = metastore
         self._catalog = catalog
         self._aws = aws
         self._output = output
@@ -210,18 +226,8 @@ class TrinoIcebergArea:
     # Both
 
     @cached_property
-    def _lake(self) -> GlueCatalog:
-        from pyiceberg.catalog.glue import GlueCatalog
-
-        keys = self._aws.credentials()
-        properties = {"py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO", "s3.region": self._aws.region}
-        if endpoint := self._aws.endpoint("s3"):
-            properties["s3.endpoint"] = endpoint
-        if keys:
-            properties |= {"s3.access-key-id": keys.key_id, "s3.secret-access-key": keys.secret}
-            if keys.token:
-                properties["s3.session-token"] = keys.token
-        return GlueCatalog("emrjobs", client=self._aws.client("glue"), **properties)
+    def _lake(self) -> MetastoreCatalog:
+        return open_lake(self._aws, self._metastore)
 
     def _target(self) -> Any:
         return self._lake.load_table(self._name)

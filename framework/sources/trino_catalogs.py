@@ -8,12 +8,13 @@ into the server's environment only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
 from framework.config.model import Connection, Settings
-from framework.errors import ConfigError
+from framework.errors import ConfigError, SecretUnresolved
 from framework.jobs import HIVE_CATALOG, LAKE_CATALOG, TRINO_CATALOGS
 
 _PORTS = {"postgresql": 5432, "mysql": 3306, "opensearch": 9200}
@@ -66,7 +67,7 @@ class Catalogs:
 
     def files(self) -> dict[str, str]:
         """Text by file name, as they lie in `etc/catalog/` of a Trino server."""
-        return {f"{name}.properties": _text(properties) for name, properties in self.properties.items()}
+        return {f"{name}.properties": text(properties) for name, properties in self.properties.items()}
 
     def classifications(self) -> list[dict[str, object]]:
         """The form in which EMR takes them: `trino-connector-<connector>`.
@@ -91,8 +92,11 @@ class Catalogs:
         ]
 
 
-def render(settings: Settings, value: Value) -> Catalogs:
+def render(settings: Settings, value: Value, connections: Collection[str] | None = None) -> Catalogs:
     """The catalogs of one environment; asks nobody but `value`.
+
+    Args:
+        connections: those that are needed; without it all. The lake is always among the catalogs.
 
     Raises:
         ConfigError: a connection has the name of one of Trino's own catalogs.
@@ -103,7 +107,12 @@ def render(settings: Settings, value: Value) -> Catalogs:
     for name, connection in sorted(settings.connections.items()):
         if name in TRINO_CATALOGS:
             raise ConfigError(f"connections.{name}: Trino has a catalog of that name already", fix="rename the connection")
-        properties[name] = _operational(name, connection, value, environment)
+        if connections is None or name in connections:
+            properties[name] = _operational(name, connection, value, environment)
+        elif connection.password and "${local:" not in connection.password:
+            # A server that has it in its environment needs no restart when a later statement names the connection.
+            with suppress(SecretUnresolved):
+                environment[_variable(name)] = value(connection.password, f"connections.{name}.password")
     metastore = Metastore(settings.catalog.kind, settings.catalog.warehouse, settings.catalog.uri)
     return Catalogs({**properties, **lake(settings, metastore, value, environment), **_generated()}, environment)
 
@@ -143,7 +152,7 @@ def _operational(name: str, connection: Connection, value: Value, environment: d
     user = value(connection.user, f"{key}.user") if connection.user else None
     credentials = {}
     if connection.password:
-        variable = f"EMRJOBS_TRINO_{name.upper()}_PASSWORD"
+        variable = _variable(name)
         environment[variable] = value(connection.password, f"{key}.password")
         credentials = {"password": f"${{ENV:{variable}}}"}
     if kind == "opensearch":
@@ -166,6 +175,10 @@ def _operational(name: str, connection: Connection, value: Value, environment: d
         "connection-user": user or "",
         **{f"connection-{option}": text for option, text in credentials.items()},
     }
+
+
+def _variable(connection: str) -> str:
+    return f"EMRJOBS_TRINO_{connection.upper()}_PASSWORD"
 
 
 def _metastore(settings: Settings, metastore: Metastore, value: Value) -> dict[str, str]:
@@ -199,6 +212,6 @@ def _generated() -> dict[str, Mapping[str, str]]:
     return {"tpch": {"connector.name": "tpch"}, "memory": {"connector.name": "memory"}}
 
 
-def _text(properties: Mapping[str, str]) -> str:
+def text(properties: Mapping[str, str]) -> str:
     """A Java properties file; a backslash begins an escape there."""
     return "".join(f"{key}={value.replace(chr(92), chr(92) * 2)}\n" for key, value in properties.items())

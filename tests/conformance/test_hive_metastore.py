@@ -13,7 +13,7 @@ import pytest
 from conformance import test_publish as shared
 
 from framework.catalog import Column, Partition, TableInfo, pruning
-from framework.config.loader import load
+from framework.config.loader import Loaded, load
 from framework.engines.spark import conf
 from framework.errors import PublishConflict
 from framework.local.target import open_platform
@@ -114,7 +114,8 @@ def test_a_partition_that_the_predicate_needs_is_never_left_out(
         assert found == set(kept)
 
 
-def test_a_database_of_the_metastore_lies_apart_from_those_of_glue(glue: Platform, platform: Platform) -> None:
+def test_a_database_of_the_metastore_lies_apart_from_those_of_glue(loaded: Loaded, platform: Platform) -> None:
     assert platform.table("reference.airlines").location.startswith("s3://emrjobs-warehouse/hive/")
-    locations = {one.location for one in glue.catalog.tables()} & {one.location for one in platform.catalog.tables()}
+    with open_platform(loaded, lambda event: None) as glue:
+        locations = {one.location for one in glue.catalog.tables()} & {one.location for one in platform.catalog.tables()}
     assert locations == set()

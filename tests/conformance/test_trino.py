@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import math
 import os
 import signal
@@ -20,12 +21,14 @@ from builders import attempt
 
 from framework import query
 from framework.catalog import TableInfo
+from framework.config.loader import load
 from framework.engines.trino.client import TrinoClient
 from framework.engines.trino.engine import TrinoEngine
-from framework.errors import ChecksFailed, DatasetNotFound, EngineUnavailable, JobFailed, SchemaMismatch
+from framework.errors import AccessRefused, ChecksFailed, DatasetNotFound, EngineUnavailable, JobFailed, SchemaMismatch
 from framework.jobs import EngineKind, Job, Param, Sql, Table
 from framework.ledger import RunRecord
 from framework.local.supervisor import Supervisor
+from framework.local.target import open_platform
 from framework.platform import Platform
 from framework.publish import is_staging_name
 from framework.runner import run_job
@@ -48,10 +51,18 @@ def table() -> str:
 
 @pytest.fixture
 def run_sql(platform: Platform) -> RunSql:
-    def one(output: Table, statement: str, *, params: dict[str, Any] | None = None, checks: str | None = None) -> RunRecord:
+    def one(
+        output: Table,
+        statement: str,
+        *,
+        params: dict[str, Any] | None = None,
+        checks: str | None = None,
+        session: dict[str, str] | None = None,
+        on: Platform = platform,
+    ) -> RunRecord:
         declared = {name: Param(type(value)) for name, value in (params or {}).items()}
-        job = Job("t", EngineKind.TRINO, {}, output, declared, checks, Sql(statement, "trino"), "jobs/t.sql", 1)
-        return run_job(job, params or {}, platform)
+        job = Job("t", EngineKind.TRINO, {}, output, declared, checks, Sql(statement, "trino", session or {}), "jobs/t.sql", 1)
+        return run_job(job, params or {}, on)
 
     return one
 
@@ -232,6 +243,35 @@ def test_a_parameter_that_tries_an_injection_is_a_value(table: str, run_sql: Run
     assert client.execute("SELECT count(*) FROM reference.airlines").rows == [[16]]
 
 
+def test_a_query_that_needs_more_memory_than_it_may_have_says_so_and_publishes_nothing(
+    table: str, run_sql: RunSql, seen: Any, platform: Platform
+) -> None:
+    run_sql(Table(table), values(row(1)))
+    greedy = "SELECT CAST(count(DISTINCT comment) AS integer) AS id, 'x' AS name, DATE '2024-01-01' AS day FROM tpch.sf1.orders"
+    failed = attempt(lambda: run_sql(Table(table), greedy, session={"query_max_memory": "1MB"}))
+    assert isinstance(failed, JobFailed), failed
+    assert "needed too much memory: Query exceeded distributed user memory limit of 1MB" in str(failed)
+    assert "give Trino more: `trino.heap`" in str(failed)
+    assert seen(table) == [row(1)]
+    assert staging_names(platform) == []
+
+
+def test_credentials_that_a_database_refuses_are_said_to_be_wrong_and_not_said(
+    table: str, run_sql: RunSql, root: Path, platform: Platform, client: TrinoClient
+) -> None:
+    overrides = ["connections.airline_ops.user=nobody"]
+    with open_platform(load(root, "embedded", overrides=overrides, variables={}), lambda event: None) as wrong:
+        failed = attempt(lambda: run_sql(Table(table), "SELECT * FROM airline_ops.public.airlines", on=wrong))
+        assert isinstance(failed, AccessRefused), failed
+        assert 'password authentication failed for user "nobody"' in str(failed)
+        record = next(iter(wrong.ledger.list()))
+        told = [str(failed), str(record), str(wrong.ledger.log(record.run_id))]
+    secret = password(platform)
+    assert not [text for text in told if secret in text]
+    # The catalog is what the next statement needs again.
+    assert query.run_trino_query(platform, "SELECT count(*) AS n FROM airline_ops.public.flights WHERE flight_date = DATE '2013-01-15'", 1)
+
+
 LONG = "SELECT count(*) AS n FROM tpch.sf100.lineitem AS a JOIN tpch.sf100.orders AS o ON a.orderkey = o.orderkey"
 
 
@@ -284,6 +324,7 @@ def test_carrier_360_is_what_pandas_computes(day: dt.date, run: Callable[..., Ru
         "airline_ops.public.flights": "postgresql",
         "marts.daily_performance": "iceberg",
         "reference.airports": "parquet",
+        "search.default.airports: about:intl": "opensearch",
     }
 
 
@@ -305,14 +346,15 @@ def test_a_query_reads_every_connection_and_writes_nothing(platform: Platform) -
     assert "a query reads, this is DROP" in str(attempt(lambda: query.run_trino_query(platform, "DROP TABLE reference.airlines", 1)))
 
 
+def password(platform: Platform) -> str:
+    secret = platform.aws.client("secretsmanager").get_secret_value(SecretId="emrjobs/airline_ops")["SecretString"]
+    return str(json.loads(secret)["password"])
+
+
 def test_no_secret_is_in_a_file_an_argument_or_a_log_of_the_server(platform: Platform, client: TrinoClient) -> None:
     root = platform.root / ".local"
-    secrets = [
-        platform.aws.client("secretsmanager")
-        .get_secret_value(SecretId="emrjobs/airline_ops")["SecretString"]
-        .split('"password": "')[1][:16]
-    ]
-    files = [*(root / "state" / "trino" / "etc").rglob("*"), root / "logs" / "trino.log"]
+    secrets = [password(platform)]
+    files = [*(root / "state" / "trino").rglob("*"), root / "logs" / "trino.log"]
     texts = [file.read_text(encoding="utf-8", errors="replace") for file in files if file.is_file()]
     (status,) = Supervisor(platform.root).status(["trino"])
     texts.append(Path(f"/proc/{status.pid}/cmdline").read_text(encoding="utf-8") if Path("/proc/self").exists() else "")

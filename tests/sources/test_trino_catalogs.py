@@ -4,7 +4,7 @@ import pytest
 from builders import attempt
 
 from framework.config.model import Aws, Catalog, Connection, Settings
-from framework.errors import ConfigError
+from framework.errors import ConfigError, SecretUnresolved
 from framework.local.trino_server import Trino
 from framework.sources import trino_catalogs
 from framework.sources.trino_catalogs import Metastore
@@ -59,12 +59,28 @@ def test_two_connections_of_one_kind_are_more_than_emr_configures() -> None:
         trino_catalogs.render(settings(a=database(), b=database()), as_is).classifications()
 
 
-def test_the_server_is_restarted_when_a_catalog_or_a_password_changes() -> None:
-    def fingerprint(host: str, password: str) -> str:
-        catalogs = trino_catalogs.render(settings(ops=database(host=host)), lambda value, key: password if "env:" in value else value)
-        return Trino({"catalogs": catalogs.files(), "environment": catalogs.environment}).fingerprint()
+def test_the_server_is_restarted_when_a_password_changes_and_not_when_a_catalog_does() -> None:
+    def fingerprint(host: str, password: str, connections: tuple[str, ...]) -> str:
+        given = settings(ops=database(host=host))
+        catalogs = trino_catalogs.render(given, lambda value, key: password if "env:" in value else value, connections)
+        return Trino({"catalogs": catalogs.properties, "environment": catalogs.environment}).fingerprint()
 
-    before = fingerprint("one", "hunter2")
-    assert fingerprint("one", "hunter2") == before
-    assert fingerprint("two", "hunter2") != before
-    assert fingerprint("one", "hunter3") != before
+    before = fingerprint("one", "hunter2", ("ops",))
+    assert fingerprint("two", "hunter2", ()) == before
+    assert fingerprint("one", "hunter3", ("ops",)) != before
+
+
+def test_a_connection_that_no_statement_names_is_neither_a_catalog_nor_asked_for_its_address() -> None:
+    def value(text: str, key: str) -> str:
+        assert not text.startswith("${local:"), "this would start a server"
+        if "BROKEN" in text:
+            raise SecretUnresolved("there is no such variable")
+        return text
+
+    local = {"host": "${local:postgres.host}", "port": "${local:postgres.port}"}
+    given = settings(
+        ops=database(**local), own=database(**local, password="${local:postgres.password}"), bad=database(password="${env:BROKEN}")
+    )
+    found = trino_catalogs.render(given, value, ())
+    assert set(found.properties) == {"iceberg", "hive", "tpch", "memory"}
+    assert found.environment == {"EMRJOBS_TRINO_OPS_PASSWORD": "${env:OPS}"}

@@ -60,7 +60,7 @@ class SparkEngine:
 
     @classmethod
     @contextmanager
-    def open(cls, platform: Platform) -> Iterator[Self]:
+    def open(cls, platform: Platform, job: Job) -> Iterator[Self]:
         with platform.spark() as spark:
             yield cls(spark, platform.aws, platform.root)
 

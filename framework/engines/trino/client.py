@@ -102,6 +102,21 @@ class TrinoClient:
             read = int((cursor.stats or {}).get("processedRows", 0))
             return Result(columns, rows[:limit] if more else rows, written, read, more)
 
+    def stream(self, sql: str, size: int) -> Iterator[Sequence[Sequence[Any]]]:
+        """The rows of a query, at most `size` at a time. Whoever stops early ends it on the server too.
+
+        Raises:
+            trino.exceptions.TrinoQueryError: the server refused it, or it failed.
+            EngineUnavailable: the server does not answer.
+        """
+        with self._connection({}) as cursor:
+            with self._watched(cursor):
+                cursor.execute(sql)
+                rows = cursor.fetchmany(size)
+            while rows:
+                yield rows
+                rows = cursor.fetchmany(size)
+
     def describe(self, sql: str) -> list[Column]:
         """Names and types of what a query returns; nothing is read. It stands on the lines after the first of what is sent.
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from framework import progress as events
+from framework import sqlfile
 from framework.engines.trino import failures, statement
 from framework.engines.trino.client import Progress, TrinoClient
 from framework.errors import EmrjobsError, SchemaMismatch
@@ -41,8 +42,10 @@ class TrinoEngine:
 
     @classmethod
     @contextmanager
-    def open(cls, platform: Platform) -> Iterator[Self]:
-        yield cls(TrinoClient(platform.trino_url(), platform.settings.trino.user))
+    def open(cls, platform: Platform, job: Job) -> Iterator[Self]:
+        assert isinstance(job.body, Sql)
+        named = sqlfile.connections(job.body.text, job.body.dialect, platform.settings.connections)
+        yield cls(TrinoClient(platform.trino_url(named), platform.settings.trino.user))
 
     def ready(self) -> None:
         """A client belongs to no thread."""
@@ -56,16 +59,9 @@ class TrinoEngine:
             raise SchemaMismatch(
                 f"job {job.name}: mode merge and schema_changes are for Spark jobs", where=job.where, fix="use engine: spark"
             )
-        kind: type[TrinoIcebergArea] | type[TrinoHiveArea] = (
-            TrinoIcebergArea if (existing.format if existing else output.format) == "iceberg" else TrinoHiveArea
-        )
-        if kind is TrinoIcebergArea and platform.settings.catalog.kind != "glue":
-            raise SchemaMismatch(
-                f"job {job.name}: Trino jobs publish Iceberg tables through Glue only",
-                where=job.where,
-                fix="use engine: spark, or catalog.kind: glue",
-            )
-        return kind(self.client, platform.catalog, platform.aws, output, run_id, existing)
+        if (existing.format if existing else output.format) == "iceberg":
+            return TrinoIcebergArea(self.client, platform.catalog, platform.aws, output, run_id, existing, metastore=platform.metastore)
+        return TrinoHiveArea(self.client, platform.catalog, platform.aws, output, run_id, existing)
 
     def stage(self, job: Job, inputs: Mapping[str, Any], params: Params, area: TrinoArea) -> tuple[Staged, dict[str, int]]:
         """Run the job's statement into `area`, which no reader looks at.
