@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from framework.catalog import Column
 from framework.errors import SchemaMismatch, nearest
-from framework.jobs import Table
+from framework.jobs import Output
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -37,7 +37,7 @@ def columns_of(frame: DataFrame) -> tuple[Column, ...]:
     return tuple(columns)
 
 
-def check_partitioning(columns: Sequence[Column], output: Table) -> None:
+def check_partitioning(columns: Sequence[Column], output: Output) -> None:
     """A new table's partition columns are among the job's columns.
 
     Raises:

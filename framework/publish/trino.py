@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from framework import catalog
 from framework.errors import SchemaMismatch
-from framework.jobs import Table
+from framework.jobs import Output
 from framework.publish import Area, Staged, schema
 
 _NAMES = {"integer": "int", "varchar": "string", "char": "string", "varbinary": "binary", "real": "float"}
@@ -66,7 +66,7 @@ def quoted(*names: str) -> str:
     return ".".join('"' + name.replace('"', '""') + '"' for name in names)
 
 
-def check_columns(query: Query, output: Table) -> None:
+def check_columns(query: Query, output: Output) -> None:
     """What can be said of a query's columns before it runs.
 
     Raises:
@@ -85,7 +85,7 @@ def check_columns(query: Query, output: Table) -> None:
 
 def as_catalog(columns: Sequence[Column]) -> tuple[catalog.Column, ...]:
     """Columns with the types' names of the catalog and of Spark."""
-    return tuple(catalog.Column(column.name.lower(), _spark_type(column.type)) for column in columns)
+    return tuple(catalog.Column(column.name.lower(), spark_type(column.type)) for column in columns)
 
 
 def aligned(query: Query, table: str, target: Sequence[Column]) -> str:
@@ -96,14 +96,14 @@ def aligned(query: Query, table: str, target: Sequence[Column]) -> str:
     """
     given = {column.name.lower(): column.type for column in query.columns}
     wanted = {column.name.lower(): column.type for column in target}
-    schema.check_fit(given, wanted, table, as_spark=_spark_type)
+    schema.check_fit(given, wanted, table, as_spark=spark_type)
     columns = [
         quoted(name) if given[name] == kind else f"CAST({quoted(name)} AS {kind}) AS {quoted(name)}" for name, kind in wanted.items()
     ]
     return f"SELECT {', '.join(columns)} FROM (\n{query.text}\n)"
 
 
-def _spark_type(kind: str) -> str:
+def spark_type(kind: str) -> str:
     """`timestamp(6) with time zone` -> `timestamp`, `row(a integer)` -> as it is but for the names of plain types."""
     kind = kind.lower()
     if kind.startswith("timestamp"):

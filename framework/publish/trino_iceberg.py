@@ -23,8 +23,8 @@ from framework.catalog.lake import open_lake
 from framework.errors import PublishConflict, SchemaMismatch
 from framework.jobs import LAKE_CATALOG, Table
 from framework.predicates import literal
-from framework.publish import Published, Staged, iceberg, staging_name
-from framework.publish.trino import Executes, Query, aligned, check_columns, quoted
+from framework.publish import Published, Staged, iceberg, schema, staging_name
+from framework.publish.trino import Column, Executes, Query, aligned, check_columns, quoted, spark_type
 from framework.sources.paths import normalise, split_s3
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class TrinoIcebergArea:
 
     def write(self, query: Query) -> Staged:
         if self._exists:
-            columns = self._client.columns(quoted(LAKE_CATALOG, *self._name.split(".")))
+            columns = self._columns(query)
             text = aligned(query, self._name, columns)
             self._fork()
             names = ", ".join(quoted(column.name) for column in columns)
@@ -116,6 +116,30 @@ class TrinoIcebergArea:
             s3.delete_object(Bucket=bucket, Key=key)
 
     # A table that exists
+
+    def _columns(self, query: Query) -> list[Column]:
+        """The table's columns, changed as far as the output's `schema_changes` allows; what remains is `aligned`'s to refuse.
+
+        Columns come before the rows: until the run is published, readers see a new column as null.
+        """
+        table = quoted(LAKE_CATALOG, *self._name.split("."))
+        columns = self._client.columns(table)
+        given, present = ({one.name.lower(): one.type for one in many} for many in (query.columns, columns))
+        if self._output.schema_changes == "fail" or any(name not in given for name in present):
+            return columns  # nothing is changed for what is refused anyway
+        changes = []
+        for name, kind in given.items():
+            if name not in present:
+                present[name] = _iceberg_type(kind)
+                changes.append(f"ADD COLUMN {quoted(name)} {present[name]}")
+            elif self._output.schema_changes == "widen" and schema.widens(spark_type(present[name]), spark_type(kind)):
+                present[name] = kind
+                changes.append(f"ALTER COLUMN {quoted(name)} SET DATA TYPE {kind}")
+        schema.check_fit(given, present, self._name, as_spark=spark_type)
+        for change in changes:
+            self._client.execute(f"ALTER TABLE {table} {change}")
+            _log.info("table %s: %s", self._name, change)
+        return self._client.columns(table) if changes else columns
 
     def _fork(self) -> None:
         """Register an empty copy of the table under the staging name."""
@@ -255,6 +279,15 @@ def _partition(table: Any, file: DataFile) -> str:
     """`column=value/...` of a file; empty in an unpartitioned table."""
     spec = table.specs()[file.spec_id]
     return str(spec.partition_to_path(file.partition, table.schema())) if spec.fields else ""
+
+
+def _iceberg_type(kind: str) -> str:
+    """The type that a new column gets for one of a query: Iceberg knows no short integers and no bounds of texts."""
+    if kind.startswith(("varchar", "char")):
+        return "varchar"
+    if kind.startswith("timestamp"):
+        return "timestamp(6) with time zone" if kind.endswith("with time zone") else "timestamp(6)"
+    return "integer" if kind in ("tinyint", "smallint") else kind
 
 
 def _text(snapshot_id: int | None) -> str | None:

@@ -22,9 +22,10 @@ from builders import attempt
 from framework import query
 from framework.catalog import TableInfo
 from framework.config.loader import load
+from framework.discovery import discover
 from framework.engines.trino.client import TrinoClient
 from framework.engines.trino.engine import TrinoEngine
-from framework.errors import AccessRefused, ChecksFailed, DatasetNotFound, EngineUnavailable, JobFailed, SchemaMismatch
+from framework.errors import AccessRefused, BadData, ChecksFailed, DatasetNotFound, EngineUnavailable, JobFailed, SchemaMismatch
 from framework.jobs import EngineKind, Job, Param, Sql, Table
 from framework.ledger import RunRecord
 from framework.local.supervisor import Supervisor
@@ -176,6 +177,38 @@ def test_of_many_publishers_at_once_none_loses_a_row_and_the_last_one_replaces_a
     found = seen(table)
     assert found == [row(number) for number in range(7)] if mode == "append" else len(found) == 1
     assert staging_names(platform) == []
+
+
+def test_rows_replace_add_and_delete_by_key_and_merging_them_again_changes_nothing(
+    table: str, run_sql: RunSql, seen: Any, platform: Platform
+) -> None:
+    output = Table(table, mode="merge", keys=["id"], deletes="gone")
+
+    def merge(*rows: tuple[tuple[Any, ...], bool | None]) -> RunRecord:
+        text = " UNION ALL ".join(f"SELECT *, CAST({gone} AS boolean) AS gone FROM ({values(one)[:-1]})" for one, gone in rows)
+        return run_sql(output, text.replace("None", "NULL"))
+
+    merge((row(1), False), (row(2), None), (row(3), False), (row(9), True))
+    assert seen(table) == [row(1), row(2), row(3)]
+    for _ in range(2):
+        record = merge((row(2, name="new"), False), (row(3), True), (row(4), None), (row(5), True))
+        assert seen(table) == [row(1), row(2, name="new"), row(4)]
+    assert record.output is not None
+    assert (record.output.rows, record.output.mode) == (4, "merge")
+    refused = attempt(lambda: merge((row(1, name="a"), False), (row(1, name="b"), False)))
+    assert isinstance(refused, BadData), refused
+    assert "id=1: 2 rows" in str(refused)
+    assert seen(table) == [row(1), row(2, name="new"), row(4)]
+    assert staging_names(platform) == []
+
+
+def test_columns_are_added_and_widened_as_far_as_the_policy_allows(table: str, run_sql: RunSql, client: TrinoClient) -> None:
+    run_sql(Table(table), "SELECT 1 AS id, CAST('x' AS varchar(3)) AS name")
+    wider = "SELECT BIGINT '5000000000' AS id, 'y' AS name, CAST('z' AS varchar(2)) AS note"
+    assert isinstance(attempt(lambda: run_sql(Table(table, mode="append"), wider)), SchemaMismatch)
+    assert isinstance(attempt(lambda: run_sql(Table(table, mode="append", schema_changes="add_columns"), wider)), SchemaMismatch)
+    run_sql(Table(table, mode="append", schema_changes="widen"), wider)
+    assert sorted(client.execute(f"SELECT * FROM {table}").rows) == [[1, "x", None], [5_000_000_000, "y", "z"]]
 
 
 @pytest.mark.parametrize("table_format", ["iceberg", "parquet"])
@@ -337,6 +370,30 @@ def test_a_file_in_prestos_sql_is_what_pandas_computes(day: dt.date, run: Callab
     for key, (flights, cancelled, delay) in expected.items():
         assert found[key][:2] == (flights, cancelled)
         assert found[key][2] == (delay if delay is None else pytest.approx(delay))
+
+
+def test_the_scorecard_goes_back_into_the_database_as_a_whole_and_a_rerun_changes_nothing(
+    day: dt.date, run: Callable[..., RunRecord], client: TrinoClient, platform: Platform
+) -> None:
+    run("carrier_scorecard")
+    exported = "SELECT * FROM airline_ops.public.carrier_scorecard ORDER BY carrier"
+    first = run("export_scorecard")
+    rows = client.execute(exported).rows
+    assert rows == client.execute("SELECT * FROM marts.carrier_scorecard ORDER BY carrier").rows
+    assert first.output is not None
+    assert (first.output.kind, first.output.rows) == ("jdbc", len(rows))
+    assert [check.success for check in first.checks] == [True] * 3
+
+    engine, job = TrinoEngine(client), discover(platform.root).get("export_scorecard")
+    area: Any = engine.area(platform, job, {}, "20240101T000000-export-half01")
+    engine.stage(job, {}, {}, area)
+    assert client.execute(f"SELECT count(*) FROM {area.staged_table}").rows == [[len(rows)]]
+    assert client.execute(exported).rows == rows
+    area.discard()
+
+    run("export_scorecard")
+    assert client.execute(exported).rows == rows
+    assert client.execute("SHOW TABLES FROM airline_ops.public LIKE '%stage%'").rows == []
 
 
 def test_a_query_reads_every_connection_and_writes_nothing(platform: Platform) -> None:

@@ -11,11 +11,13 @@ from framework import sqlfile
 from framework.engines.trino import failures, statement
 from framework.engines.trino.client import Progress, TrinoClient
 from framework.errors import EmrjobsError, SchemaMismatch
-from framework.jobs import Job, Params, Sql, Table
+from framework.jobs import Jdbc, Job, Params, Sql
 from framework.publish import Staged
 from framework.publish.trino import Column, Query, TrinoArea
+from framework.publish.trino_database import TrinoDatabaseArea
 from framework.publish.trino_hive import TrinoHiveArea
 from framework.publish.trino_iceberg import TrinoIcebergArea
+from framework.publish.trino_merge import TrinoMergeArea
 
 if TYPE_CHECKING:
     from framework.platform import Platform
@@ -45,6 +47,8 @@ class TrinoEngine:
     def open(cls, platform: Platform, job: Job) -> Iterator[Self]:
         assert isinstance(job.body, Sql)
         named = sqlfile.connections(job.body.text, job.body.dialect, platform.settings.connections)
+        if isinstance(job.output, Jdbc):
+            named.add(job.output.connection)
         yield cls(TrinoClient(platform.trino_url(named), platform.settings.trino.user))
 
     def ready(self) -> None:
@@ -52,15 +56,19 @@ class TrinoEngine:
 
     def area(self, platform: Platform, job: Job, params: Params, run_id: str) -> TrinoArea:
         output = job.output
-        if not isinstance(output, Table):
-            raise SchemaMismatch(f"job {job.name}: Trino jobs publish to the lake only", where=job.where, fix="use engine: spark")
+        if isinstance(output, Jdbc):
+            return TrinoDatabaseArea(self.client, platform.database_table(job, output, params, run_id), output)
         existing = platform.catalog.find(output.name)
-        if output.write_mode == "merge" or output.schema_changes != "fail":
-            raise SchemaMismatch(
-                f"job {job.name}: mode merge and schema_changes are for Spark jobs", where=job.where, fix="use engine: spark"
-            )
+        merges = output.write_mode == "merge"
         if (existing.format if existing else output.format) == "iceberg":
-            return TrinoIcebergArea(self.client, platform.catalog, platform.aws, output, run_id, existing, metastore=platform.metastore)
+            kind = TrinoMergeArea if merges else TrinoIcebergArea
+            return kind(self.client, platform.catalog, platform.aws, output, run_id, existing, metastore=platform.metastore)
+        if merges:
+            raise SchemaMismatch(
+                f"table {output.name} is {existing.format if existing else output.format}; only Iceberg tables can be merged into",
+                where=job.where,
+                fix="use another table or mode",
+            )
         return TrinoHiveArea(self.client, platform.catalog, platform.aws, output, run_id, existing)
 
     def stage(self, job: Job, inputs: Mapping[str, Any], params: Params, area: TrinoArea) -> tuple[Staged, dict[str, int]]:

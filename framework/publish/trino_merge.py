@@ -1,0 +1,115 @@
+"""Merge into an Iceberg table through Trino: rows staged in a table of their own, and one MERGE that publishes them.
+
+Trino's MERGE is one Iceberg commit. It fails when another commit changed what it read, and is then made again; merging the
+same rows once more changes nothing that a reader sees.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+from framework.errors import BadData, PublishConflict, SchemaMismatch, nearest
+from framework.jobs import LAKE_CATALOG
+from framework.publish import Published, Staged
+from framework.publish.trino import Query, aligned, check_columns, quoted
+from framework.publish.trino_iceberg import TrinoIcebergArea
+
+_log = logging.getLogger(__name__)
+
+_ATTEMPTS = 5
+
+
+class TrinoMergeArea(TrinoIcebergArea):
+    """Staging area of one run that merges into one Iceberg table."""
+
+    def write(self, query: Query) -> Staged:
+        check_columns(query, self._output)
+        marker = (self._output.deletes or "").lower()
+        given = {column.name.lower(): column for column in query.columns}
+        for name in (*self._output.keys, *([marker] if marker else [])):
+            if name.lower() not in given:
+                raise SchemaMismatch(
+                    f"the job's output has no column {name}, by which {self._output.name} is merged",
+                    fix=nearest(name.lower(), given, what="column"),
+                )
+        own = [column for name, column in given.items() if name != marker]
+        names = ", ".join(quoted(column.name.lower()) for column in own)
+        if not self._exists:
+            # The first run makes the table with its rows: what it says of deletions goes before.
+            kept = f" WHERE {quoted(marker)} IS NOT TRUE" if marker else ""
+            text = f"SELECT {names} FROM (\n{query.text}\n){kept}"
+        else:
+            columns = self._columns(replace(query, columns=own))
+            text = aligned(query, self._name, [*columns, *([given[marker]] if marker else [])])
+        self._catalog.drop(self._stage_name)
+        statement = f"CREATE TABLE {self.staged_table} WITH ({self._properties()}) AS\n{text}"
+        done = self._client.execute(statement, session=query.session)
+        self._staged = Staged(max(done.written, 0), str(self._stage.location()))
+        self._check_keys()
+        return self._staged
+
+    def publish(self) -> Published:
+        if not self._exists:
+            return self._register()
+        from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+        try:
+            for attempt in Retrying(
+                retry=retry_if_exception(_overtaken),
+                wait=wait_random_exponential(multiplier=0.2, max=5),
+                stop=stop_after_attempt(_ATTEMPTS),
+                reraise=True,
+            ):
+                with attempt:
+                    return self._merge()
+        except Exception as exc:
+            if _overtaken(exc):
+                raise PublishConflict(f"{self._name} changed while this run was publishing: {exc}", fix="run the job again") from exc
+            raise
+        raise AssertionError("unreachable")
+
+    def _merge(self) -> Published:
+        assert self._staged is not None, "write() comes first"
+        before = self._target().current_snapshot()
+        marker = (self._output.deletes or "").lower()
+        names = [field.name for field in self._stage.schema().fields if field.name.lower() != marker]
+        keys = [quoted(key.lower()) for key in self._output.keys]
+        gone = f"s.{quoted(marker)} IS TRUE" if marker else ""
+        changes = ", ".join(f"{quoted(name)} = s.{quoted(name)}" for name in names)
+        listed, values = ", ".join(map(quoted, names)), ", ".join(f"s.{quoted(name)}" for name in names)
+        self._client.execute(
+            f"MERGE INTO {quoted(LAKE_CATALOG, *self._name.split('.'))} AS t USING {self.staged_table} AS s\n"
+            f"ON {' AND '.join(f't.{key} = s.{key}' for key in keys)}\n"
+            + (f"WHEN MATCHED AND {gone} THEN DELETE\n" if marker else "")
+            + f"WHEN MATCHED THEN UPDATE SET {changes}\n"
+            + f"WHEN NOT MATCHED{f' AND NOT ({gone})' if marker else ''} THEN INSERT ({listed}) VALUES ({values})"
+        )
+        after = self._target().current_snapshot()
+        self._published = True
+        self._forget(self._stage, data=True)  # the table has copies
+        version, previous = (None if one is None else str(one.snapshot_id) for one in (after, before))
+        return Published(self._name, self._staged.rows, (), version, previous)
+
+    def _check_keys(self) -> None:
+        """Two rows of one key would make the merge fail, or both be added."""
+        keys = ", ".join(quoted(key.lower()) for key in self._output.keys)
+        missing = " OR ".join(f"{quoted(key.lower())} IS NULL" for key in self._output.keys)
+        found = self._client.execute(
+            f"SELECT {keys}, count(*) FROM {self.staged_table} GROUP BY {keys} HAVING count(*) > 1 OR {missing} LIMIT 5"
+        )
+        if not found.rows:
+            return
+        names = ", ".join(self._output.keys)
+        raise BadData(
+            f"the job's output has keys ({names}) that are null or not unique; {self._output.name} cannot be merged by them",
+            details=[
+                ", ".join(f"{key}={value!r}" for key, value in zip(self._output.keys, row[:-1], strict=True)) + f": {row[-1]} rows"
+                for row in found.rows
+            ],
+            fix="let the job give one row a key",
+        )
+
+
+def _overtaken(exc: BaseException) -> bool:
+    return getattr(exc, "error_name", None) in ("ICEBERG_COMMIT_ERROR", "TRANSACTION_CONFLICT")
