@@ -451,15 +451,24 @@ def job(
     params: Mapping[str, Param | type[Any]] | None = None,
     checks: str | None = None,
     name: str | None = None,
+    engine: str = "spark",
 ) -> Callable[[Callable[..., Any]], Job]:
-    """Declare a Spark job: the decorated function gets one DataFrame per input and returns the output's rows.
+    """Declare a job in Python.
 
-    The function's arguments are the names of `inputs`; a keyword-only argument may name a parameter. What it decorates
-    stays callable with plain DataFrames.
+    With engine `spark` the decorated function gets one DataFrame per input and returns the output's rows: its arguments are the
+    names of `inputs`; a keyword-only argument may name a parameter. What it decorates stays callable with plain DataFrames.
+
+    With engine `trino` it gets a `TrinoSession` (framework.engines.trino.session), by which it may look at the data, and returns
+    the SQL of the output's rows, `{parameters}` in it as in a SQL job: its first argument is `trino`, the others name parameters.
+    The inputs say what that statement may read.
 
     Raises:
         JobDefinitionError: names, arguments or placeholders do not fit together.
     """
+
+    kinds = {"spark": EngineKind.SPARK, "trino": EngineKind.TRINO}
+    if engine not in kinds:
+        raise JobDefinitionError(f"unknown engine {engine!r}", fix=nearest(engine, kinds))
 
     def declare(function: Callable[..., Any]) -> Job:
         declared = {key: value if isinstance(value, Param) else Param(value) for key, value in (params or {}).items()}
@@ -467,7 +476,7 @@ def job(
         code = inspect.unwrap(function).__code__  # a decorator's own code lies in another file
         result = Job(
             name=name or function.__name__,
-            engine=EngineKind.SPARK,
+            engine=kinds[engine],
             inputs=dict(inputs),
             output=output,
             params=declared,
@@ -484,13 +493,21 @@ def job(
 
 
 def check_arguments(declared: Job, function: Callable[..., Any]) -> None:
-    """A Spark function takes exactly its inputs, and parameters by name.
+    """A Spark function takes exactly its inputs, and parameters by name; one on Trino its session in the inputs' place.
 
     Raises:
         JobDefinitionError: it does not.
     """
-    allowed = {*declared.inputs, *declared.params}
+    on_trino = declared.engine is EngineKind.TRINO
+    given = ("trino",) if on_trino else tuple(declared.inputs)
+    allowed = {*given, *declared.params}
     taken = inspect.signature(function).parameters
+    if on_trino and next(iter(taken), None) != "trino":
+        raise JobDefinitionError(f"job {declared.name}: the first argument of a function on Trino is trino", where=declared.where)
+    if on_trino and (path := next((name for name, one in declared.inputs.items() if isinstance(one, Path)), None)):
+        raise JobDefinitionError(
+            f"job {declared.name}: input {path} is a Path, which Trino cannot read", where=declared.where, fix="read a table, or use Spark"
+        )
     for argument, kind in ((item.name, item.kind) for item in taken.values()):
         if kind in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL):
             raise JobDefinitionError(
@@ -502,7 +519,7 @@ def check_arguments(declared: Job, function: Callable[..., Any]) -> None:
                 where=declared.where,
                 fix=nearest(argument, allowed),
             )
-    for missing in declared.inputs.keys() - taken.keys():
+    for missing in set(given) - taken.keys():
         raise JobDefinitionError(
             f"job {declared.name}: input {missing!r} is declared and not an argument of the function",
             where=declared.where,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from framework import predicates
 from framework.engines.spark import conf, read
 from framework.engines.spark.causes import causes
 from framework.errors import JobFailed, ServiceUnavailable, UserError
@@ -19,12 +17,6 @@ if TYPE_CHECKING:
     from framework.engines.trino.client import TrinoClient
     from framework.engines.trino.statement import Statement
     from framework.platform import Platform
-
-
-_QUERY = re.compile(r"\(|(SELECT|WITH|TABLE|VALUES)\b")
-_READS = re.compile(r"\(|(SELECT|WITH|TABLE|VALUES|SHOW|DESCRIBE|DESC|EXPLAIN)\b")
-# EXPLAIN ANALYZE does what it explains.
-_WRITES = re.compile(r"\b(INSERT|CREATE|DELETE|UPDATE|MERGE|DROP|ALTER|CALL|EXECUTE)\b")
 
 
 def run_query(platform: Platform, sql: str, limit: int) -> tuple[list[str], list[tuple[Any, ...]], bool]:
@@ -59,9 +51,9 @@ def run_trino_query(platform: Platform, sql: str, limit: int) -> tuple[list[str]
         UserError: the statement writes, does not parse, or names what is not there.
         EngineUnavailable: Trino does not answer.
     """
-    body, words = _one_statement(sql, {})
-    if not _READS.match(words) or (words.startswith("EXPLAIN") and _WRITES.search(words)):
-        raise _no_query(words)
+    from framework.engines.trino import statement
+
+    body = statement.query(sql, {}, where="query", looks=True)
     client = trino_client(platform, sql)
     try:
         with _explained(platform, sql, body, client):
@@ -86,11 +78,9 @@ def fetch(platform: Platform, sql: str, params: Params, *, unload: bool | None =
         JobFailed: it failed.
         EngineUnavailable: Trino does not answer; safe to retry.
     """
-    from framework.engines.trino import arrow
+    from framework.engines.trino import arrow, statement
 
-    body, words = _one_statement(sql, params)
-    if not _QUERY.match(words):
-        raise _no_query(words)
+    body = statement.query(sql, params, where="query")
     client = trino_client(platform, sql)
     # Analysed first: only then has an error its place, on the lines after the first of what is sent.
     with _explained(platform, sql, body, client, lines_before=1):
@@ -112,23 +102,6 @@ def trino_client(platform: Platform, sql: str) -> TrinoClient:
     from framework.engines.trino.client import TrinoClient
 
     return TrinoClient(platform.trino_url(connections(sql, "trino", platform.settings.connections)), platform.settings.trino.user)
-
-
-def _one_statement(sql: str, params: Params) -> tuple[Statement, str]:
-    """The statement, and its words in capitals without its strings and comments."""
-    from framework.engines.trino import statement
-
-    body = statement.of(sql, params, "trino", where="query")
-    words = predicates.masked(sql, "trino").strip().rstrip("; \n").upper()
-    if ";" in words:
-        raise UserError("a query is one statement, this has more", fix="ask them one by one")
-    return body, words
-
-
-def _no_query(words: str) -> UserError:
-    return UserError(
-        f"a query reads, this is {words.split(None, 1)[0] if words else 'empty'}", fix="write a job: its rows are checked and published"
-    )
 
 
 @contextmanager

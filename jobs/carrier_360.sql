@@ -32,7 +32,6 @@ SELECT
 FROM marts.daily_performance AS m
 JOIN busiest AS b ON b.carrier = m.carrier AND b.place = 1
 LEFT JOIN reference.airports AS a ON a.faa = b.dest
--- What follows the colon is a query of OpenSearch's own.
-LEFT JOIN search.default."airports: about:intl" AS i ON i.faa = b.dest
+LEFT JOIN search.default.airports AS i ON i.faa = b.dest AND i.about LIKE '%Intl%'
 WHERE m.flight_date = {date}
 GROUP BY m.flight_date, m.carrier, m.carrier_name, b.dest, a.name, b.flights, i.faa

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib.util
-import re
 from functools import cache
 from pathlib import Path
 
@@ -83,7 +82,7 @@ def carrier_360(day: dt.date) -> pd.DataFrame:
                 "busiest_destination": dest,
                 "busiest_destination_name": names.get(dest),
                 "busiest_destination_flights": int(busiest["count"][carrier]),
-                "busiest_destination_is_international": bool(re.search(r"\bintl\b", str(names.get(dest)).lower())),
+                "busiest_destination_is_international": "Intl" in str(names.get(dest)),
             }
         )
     return pd.DataFrame(rows)

@@ -230,3 +230,29 @@ class TestFill:
 
     def test_a_number_in_braces_is_no_placeholder(self) -> None:
         assert placeholders("x rlike 'a{2}' and y = {z}") == ["z"]
+
+
+class TestJobsOnTrino:
+    def test_the_function_gets_a_session_and_parameters(self) -> None:
+        @job(engine="trino", inputs={"a": Table("db.a")}, output=Table("db.b"), params={"date": dt.date})
+        def pivot(trino: Any, date: dt.date) -> str:
+            return "SELECT 1 AS a"
+
+        assert (pivot.engine.value, pivot.reads()) == ("trino", ["db.a"])
+
+    @pytest.mark.parametrize(
+        ("body", "inputs", "problem"),
+        [
+            (lambda: "", {}, "the first argument of a function on Trino is trino"),
+            (lambda date, trino: "", {}, "the first argument of a function on Trino is trino"),
+            (lambda trino, airlines: "", {"airlines": Table("db.a")}, "argument 'airlines' is neither an input nor a parameter"),
+            (lambda trino: "", {"raw": Path("s3://raw/")}, "input raw is a Path, which Trino cannot read"),
+        ],
+    )
+    def test_another_function_is_refused(self, body: Any, inputs: dict[str, Any], problem: str) -> None:
+        with pytest.raises(JobDefinitionError, match=problem):
+            job(engine="trino", name="t", inputs=inputs, output=Table("db.b"), params={"date": dt.date})(body)
+
+    def test_an_unknown_engine_is_told(self) -> None:
+        with pytest.raises(JobDefinitionError, match="unknown engine 'trini'"):
+            declared(engine="trini")

@@ -37,7 +37,7 @@ class TrinoMergeArea(TrinoIcebergArea):
         names = ", ".join(quoted(column.name.lower()) for column in own)
         if not self._exists:
             # The first run makes the table with its rows: what it says of deletions goes before.
-            kept = f" WHERE {quoted(marker)} IS NOT TRUE" if marker else ""
+            kept = f" WHERE NOT coalesce({quoted(marker)}, false)" if marker else ""
             text = f"SELECT {names} FROM (\n{query.text}\n){kept}"
         else:
             columns = self._columns(replace(query, columns=own))
@@ -75,7 +75,7 @@ class TrinoMergeArea(TrinoIcebergArea):
         marker = (self._output.deletes or "").lower()
         names = [field.name for field in self._stage.schema().fields if field.name.lower() != marker]
         keys = [quoted(key.lower()) for key in self._output.keys]
-        gone = f"s.{quoted(marker)} IS TRUE" if marker else ""
+        gone = f"coalesce(s.{quoted(marker)}, false)" if marker else ""
         changes = ", ".join(f"{quoted(name)} = s.{quoted(name)}" for name in names)
         listed, values = ", ".join(map(quoted, names)), ", ".join(f"s.{quoted(name)}" for name in names)
         self._client.execute(
@@ -83,7 +83,7 @@ class TrinoMergeArea(TrinoIcebergArea):
             f"ON {' AND '.join(f't.{key} = s.{key}' for key in keys)}\n"
             + (f"WHEN MATCHED AND {gone} THEN DELETE\n" if marker else "")
             + f"WHEN MATCHED THEN UPDATE SET {changes}\n"
-            + f"WHEN NOT MATCHED{f' AND NOT ({gone})' if marker else ''} THEN INSERT ({listed}) VALUES ({values})"
+            + f"WHEN NOT MATCHED{f' AND NOT {gone}' if marker else ''} THEN INSERT ({listed}) VALUES ({values})"
         )
         after = self._target().current_snapshot()
         self._published = True

@@ -19,12 +19,13 @@ import pytest
 import sample_figures as figures
 from builders import attempt
 
-from framework import query
+from framework import job, query
 from framework.catalog import TableInfo
 from framework.config.loader import load
 from framework.discovery import discover
 from framework.engines.trino.client import TrinoClient
 from framework.engines.trino.engine import TrinoEngine
+from framework.engines.trino.session import TrinoSession
 from framework.errors import AccessRefused, BadData, ChecksFailed, DatasetNotFound, EngineUnavailable, JobFailed, SchemaMismatch
 from framework.jobs import EngineKind, Job, Param, Sql, Table
 from framework.ledger import RunRecord
@@ -62,8 +63,8 @@ def run_sql(platform: Platform) -> RunSql:
         on: Platform = platform,
     ) -> RunRecord:
         declared = {name: Param(type(value)) for name, value in (params or {}).items()}
-        job = Job("t", EngineKind.TRINO, {}, output, declared, checks, Sql(statement, "trino", session or {}), "jobs/t.sql", 1)
-        return run_job(job, params or {}, on)
+        made = Job("t", EngineKind.TRINO, {}, output, declared, checks, Sql(statement, "trino", session or {}), "jobs/t.sql", 1)
+        return run_job(made, params or {}, on)
 
     return one
 
@@ -148,9 +149,9 @@ def test_nothing_is_seen_until_it_is_published_and_publishing_twice_is_publishin
     output = Table(table, partitioned_by=["day"], mode="append")
     run_sql(output, values(row(1)))
     engine = TrinoEngine(client)
-    job = Job("t", EngineKind.TRINO, {}, output, {}, None, Sql(values(row(2)), "trino"), "jobs/t.sql", 1)
-    area: Any = engine.area(platform, job, {}, "20240101T000000-t-twice1")
-    engine.stage(job, {}, {}, area)
+    made = Job("t", EngineKind.TRINO, {}, output, {}, None, Sql(values(row(2)), "trino"), "jobs/t.sql", 1)
+    area: Any = engine.area(platform, made, {}, "20240101T000000-t-twice1")
+    engine.stage(made, {}, {}, area)
     assert seen(table) == [row(1)]
     published = area._commit()
     assert area._commit() == published
@@ -167,9 +168,9 @@ def test_of_many_publishers_at_once_none_loses_a_row_and_the_last_one_replaces_a
 
     def publish(number: int) -> None:
         engine = TrinoEngine(TrinoClient(platform.trino_url(), "tests"))
-        job = Job("t", EngineKind.TRINO, {}, output, {}, None, Sql(values(row(number)), "trino"), "jobs/t.sql", 1)
-        area = engine.area(platform, job, {}, f"20240101T000000-t-many{number:02}")
-        engine.stage(job, {}, {}, area)
+        made = Job("t", EngineKind.TRINO, {}, output, {}, None, Sql(values(row(number)), "trino"), "jobs/t.sql", 1)
+        area = engine.area(platform, made, {}, f"20240101T000000-t-many{number:02}")
+        engine.stage(made, {}, {}, area)
         area.publish()
 
     with ThreadPoolExecutor(6) as pool:
@@ -357,7 +358,7 @@ def test_carrier_360_is_what_pandas_computes(day: dt.date, run: Callable[..., Ru
         "airline_ops.public.flights": "postgresql",
         "marts.daily_performance": "iceberg",
         "reference.airports": "parquet",
-        "search.default.airports: about:intl": "opensearch",
+        "search.default.airports": "opensearch",
     }
 
 
@@ -384,9 +385,9 @@ def test_the_scorecard_goes_back_into_the_database_as_a_whole_and_a_rerun_change
     assert (first.output.kind, first.output.rows) == ("jdbc", len(rows))
     assert [check.success for check in first.checks] == [True] * 3
 
-    engine, job = TrinoEngine(client), discover(platform.root).get("export_scorecard")
-    area: Any = engine.area(platform, job, {}, "20240101T000000-export-half01")
-    engine.stage(job, {}, {}, area)
+    engine, export = TrinoEngine(client), discover(platform.root).get("export_scorecard")
+    area: Any = engine.area(platform, export, {}, "20240101T000000-export-half01")
+    engine.stage(export, {}, {}, area)
     assert client.execute(f"SELECT count(*) FROM {area.staged_table}").rows == [[len(rows)]]
     assert client.execute(exported).rows == rows
     area.discard()
@@ -394,6 +395,33 @@ def test_the_scorecard_goes_back_into_the_database_as_a_whole_and_a_rerun_change
     run("export_scorecard")
     assert client.execute(exported).rows == rows
     assert client.execute("SHOW TABLES FROM airline_ops.public LIKE '%stage%'").rows == []
+
+
+def test_a_python_job_looks_at_the_data_and_returns_its_statement(
+    table: str, run: Callable[..., RunRecord], client: TrinoClient, platform: Platform
+) -> None:
+    @job(engine="trino", inputs={"airlines": Table("reference.airlines")}, output=Table(table), params={"first": str})
+    def pivot(trino: TrinoSession, first: str) -> str:
+        """One column for each carrier."""
+        assert trino.value("SELECT count(*) FROM reference.airlines") == trino.fetch_arrow("SELECT * FROM reference.airlines").num_rows
+        codes = [code for (code,) in trino.rows("SELECT carrier FROM reference.airlines WHERE carrier >= {code} ORDER BY 1", code=first)]
+        columns = [f"count_if(carrier = {trino.literal(code)}) AS {trino.identifier(code.lower())}" for code in codes]
+        return f"SELECT {{first}} AS first, {', '.join(columns)} FROM reference.airlines"
+
+    assert run(pivot, first="UA").status == "succeeded"
+    assert client.execute(f"SELECT * FROM {table}").rows == [["UA", 1, 1, 1, 1, 1]]
+
+    def failing(body: Callable[..., Any]) -> str:
+        declared = job(engine="trino", name="t", inputs={"airlines": Table("reference.airlines")}, output=Table(table))(body)
+        failed = attempt(lambda: run(declared))
+        assert isinstance(failed, JobFailed), failed
+        return str(failed)
+
+    assert "returned NoneType, not the SQL of its rows" in failing(lambda trino: None)
+    assert "reads marts.daily_performance, which is not among its inputs" in failing(lambda trino: "SELECT * FROM marts.daily_performance")
+    assert "a query reads, this is DROP" in failing(lambda trino: trino.rows("DROP TABLE reference.airlines"))
+    assert "Column 'nme' cannot be resolved" in failing(lambda trino: "SELECT nme FROM reference.airlines")
+    assert client.execute(f"SELECT * FROM {table}").rows == [["UA", 1, 1, 1, 1, 1]]
 
 
 def test_a_query_reads_every_connection_and_writes_nothing(platform: Platform) -> None:

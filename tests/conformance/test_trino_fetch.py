@@ -98,7 +98,7 @@ def test_nothing_is_left_behind_by_a_query_that_fails_or_is_given_up(platform: P
         ("DROP TABLE reference.airlines", UserError, "a query reads, this is DROP"),
         ("SELECT 1 AS a; DROP TABLE reference.airlines", UserError, "a query is one statement, this has more"),
         ("SELECT nme FROM reference.airlines", JobFailed, "query:1:8: Column 'nme' cannot be resolved"),
-        ("SELECT INTERVAL '2' DAY AS v ORDER BY 1", UserError, "column v is interval day to second, which has no exact value in Python"),
+        ("SELECT INTERVAL '2' DAY AS v ORDER BY 1", UserError, "column v is INTERVAL DAY TO SECOND, which has no exact value in Python"),
     ],
 )
 def test_what_cannot_be_fetched_is_told_with_its_place(sql: str, kind: type[Exception], text: str, platform: Platform) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from framework import progress as events
 from framework import sqlfile
-from framework.engines.trino import failures, statement
+from framework.engines.trino import failures, session, statement
 from framework.engines.trino.client import Progress, TrinoClient
 from framework.errors import EmrjobsError, SchemaMismatch
 from framework.jobs import Jdbc, Job, Params, Sql
@@ -26,14 +26,16 @@ if TYPE_CHECKING:
 
 
 class TrinoEngine:
-    """Executes one SQL job on a Trino server.
+    """Executes one job on a Trino server: its statement, or the one that its function returns.
 
     Args:
         client: for this run alone.
+        platform: what a Python job fetches large results with.
     """
 
-    def __init__(self, client: TrinoClient) -> None:
+    def __init__(self, client: TrinoClient, platform: Platform | None = None) -> None:
         self.client = client
+        self._platform = platform
         # Trino reads tables whole.
         self.quarantined: dict[str, int] = {}
         self.watermarks: dict[str, str] = {}
@@ -45,11 +47,10 @@ class TrinoEngine:
     @classmethod
     @contextmanager
     def open(cls, platform: Platform, job: Job) -> Iterator[Self]:
-        assert isinstance(job.body, Sql)
-        named = sqlfile.connections(job.body.text, job.body.dialect, platform.settings.connections)
-        if isinstance(job.output, Jdbc):
-            named.add(job.output.connection)
-        yield cls(TrinoClient(platform.trino_url(named), platform.settings.trino.user))
+        named = {dataset.connection for dataset in (*job.inputs.values(), job.output) if isinstance(dataset, Jdbc)}
+        if isinstance(job.body, Sql):
+            named |= sqlfile.connections(job.body.text, job.body.dialect, platform.settings.connections)
+        yield cls(TrinoClient(platform.trino_url(named), platform.settings.trino.user), platform)
 
     def ready(self) -> None:
         """A client belongs to no thread."""
@@ -82,21 +83,27 @@ class TrinoEngine:
         """
         from trino.exceptions import TrinoQueryError
 
-        assert isinstance(job.body, Sql)
-        body = statement.of(job.body.text, params, job.body.dialect, where=job.file)
+        sql, file = self._sql(job, params), job.file if isinstance(job.body, Sql) else f"{job.where}, its statement"
+        body = statement.of(sql.text, params, sql.dialect, where=job.file)
         lines_before: int | None = 1
         try:
             # Analysed alone first: an error in it has its place in the user's file then, and nothing was begun.
             columns = self._describe(body.text)
             lines_before = None
-            return area.write(Query(body.text, columns, job.body.session)), {}
+            return area.write(Query(body.text, columns, sql.session)), {}
         except TrinoQueryError as exc:
             known = failures.column_names(inputs, self.client)
             # Later on the query is a part of another statement, and what fails is a value, which has no place.
-            raise failures.explain(exc, body, file=job.file, columns=known, client=self.client, lines_before=lines_before) from exc
+            raise failures.explain(exc, body, file=file, columns=known, client=self.client, lines_before=lines_before) from exc
         except EmrjobsError as exc:
             exc.where = exc.where or job.where
             raise
+
+    def _sql(self, job: Job, params: Params) -> Sql:
+        if isinstance(job.body, Sql):
+            return job.body
+        assert self._platform is not None
+        return Sql(session.text_of(job, params, session.TrinoSession(self.client, self._platform, job.where)), "trino")
 
     def _describe(self, sql: str) -> list[Column]:
         tell, self.client.on_progress = self.client.on_progress, None

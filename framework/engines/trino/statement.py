@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from framework import predicates
-from framework.errors import JobDefinitionError
+from framework.errors import JobDefinitionError, ParameterError, UserError, nearest
 from framework.jobs import Params
+
+_QUERY = re.compile(r"\(|(SELECT|WITH|TABLE|VALUES)\b")
+_LOOKS = re.compile(r"\(|(SELECT|WITH|TABLE|VALUES|SHOW|DESCRIBE|DESC|EXPLAIN)\b")
+# EXPLAIN ANALYZE does what it explains.
+_WRITES = re.compile(r"\b(INSERT|CREATE|DELETE|UPDATE|MERGE|DROP|ALTER|CALL|EXECUTE)\b")
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,30 @@ def of(source: str, params: Params, dialect: str, *, where: str) -> Statement:
     if dialect == "trino":
         return Statement(text, source, tuple(edits))
     return Statement(translate(text, dialect, where=where)[0], source, None)
+
+
+def query(sql: str, params: Params, *, where: str, looks: bool = False) -> Statement:
+    """One statement that reads.
+
+    Args:
+        looks: SHOW, DESCRIBE and EXPLAIN are fine too.
+
+    Raises:
+        UserError: it is none, or more than one.
+        JobDefinitionError: a placeholder stands inside quotes.
+        ParameterError: a placeholder names no parameter.
+    """
+    for _, _, name in predicates.spans(sql, "trino", where=where):
+        if name not in params:
+            raise ParameterError(f"{{{name}}} has no value", where=where, fix=nearest(name, params, what="parameter"))
+    words = predicates.masked(sql, "trino").strip().rstrip("; \n").upper()
+    if ";" in words:
+        raise UserError("a query is one statement, this has more", fix="ask them one by one")
+    if not (_LOOKS if looks else _QUERY).match(words) or (words.startswith("EXPLAIN") and _WRITES.search(words)):
+        raise UserError(
+            f"a query reads, this is {words.split(None, 1)[0] if words else 'empty'}", fix="write a job: its rows are checked and published"
+        )
+    return of(sql, params, "trino", where=where)
 
 
 def translate(sql: str, dialect: str, *, where: str) -> tuple[str, list[str]]:

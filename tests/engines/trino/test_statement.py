@@ -5,7 +5,7 @@ import datetime as dt
 import pytest
 
 from framework.engines.trino import statement
-from framework.errors import JobDefinitionError
+from framework.errors import JobDefinitionError, UserError
 
 DAY = dt.date(2013, 1, 15)
 
@@ -57,3 +57,31 @@ def test_a_placeholder_survives_a_translation_and_what_looks_like_one_in_a_strin
     found, _ = statement.translate("SELECT ':day' AS a FROM t WHERE d = :day", "presto", where="a.sql")
     assert "':day' AS a" in found
     assert "d = {day}" in found
+
+
+@pytest.mark.parametrize("sql", ["SELECT ';' AS a -- DROP", "WITH a AS (SELECT 1 AS b) SELECT * FROM a;", "(SELECT 1)", "TABLE db.t"])
+def test_what_reads_is_a_query(sql: str) -> None:
+    assert statement.query(sql, {}, where="query").text.rstrip() == sql.rstrip(";")
+
+
+@pytest.mark.parametrize(
+    ("sql", "problem"),
+    [
+        ("DROP TABLE db.t", "a query reads, this is DROP"),
+        ("/* SELECT */ delete from db.t", "a query reads, this is DELETE"),
+        ("SELECT 1; DROP TABLE db.t", "a query is one statement, this has more"),
+        ("EXPLAIN ANALYZE INSERT INTO db.t SELECT 1", "a query reads, this is EXPLAIN"),
+        ("  ", "a query reads, this is empty"),
+        ("SELECT {dya} AS a", "{dya} has no value"),
+    ],
+)
+def test_what_does_anything_else_is_refused(sql: str, problem: str) -> None:
+    with pytest.raises(UserError) as caught:
+        statement.query(sql, {"day": DAY}, where="query", looks=True)
+    assert problem in str(caught.value)
+
+
+def test_looking_at_something_is_a_query_only_where_it_is_asked_for() -> None:
+    assert statement.query("SHOW TABLES FROM db", {}, where="query", looks=True).text == "SHOW TABLES FROM db"
+    with pytest.raises(UserError, match="this is SHOW"):
+        statement.query("SHOW TABLES FROM db", {}, where="query")
