@@ -207,8 +207,9 @@ def follow(platform: Platform, record: SubmitRecord, display: Display, *, quiet:
                 code = max(code, shown.show(event))
             return code
         except KeyboardInterrupt:
-            if _leave(platform, record):
-                return 130
+            with display.paused():
+                if _leave(platform, record):
+                    return 130
 
 
 class _Shown:

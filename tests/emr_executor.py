@@ -16,6 +16,10 @@ class FakeExecutor:
     """`jar` of a work says what becomes of it: "ok" and "fail" end at once, "hold" runs until `finish` or `cancel`.
 
     It outlives an endpoint, as the processes of the real one do.
+
+    Attributes:
+        otherwise: what becomes of a work whose jar says nothing.
+        releasing: a cluster ends when this is set.
     """
 
     prepared: list[ClusterSpec] = field(default_factory=list)
@@ -24,9 +28,14 @@ class FakeExecutor:
     released: list[str] = field(default_factory=list)
     refuse: str | None = None
     deaf: bool = False
+    otherwise: str = "hold"
+    releasing: threading.Event = field(default_factory=threading.Event)
     _outcomes: dict[tuple[str, str], Outcome | None] = field(default_factory=dict)
     _listener: Callable[[str, str], None] = lambda cluster_id, work_id: None
     _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def __post_init__(self) -> None:
+        self.releasing.set()
 
     def prepare(self, cluster: ClusterSpec) -> None:
         if self.refuse:
@@ -39,10 +48,9 @@ class FakeExecutor:
                 return
             self.started.append(work)
             self._outcomes[cluster.id, work.id] = None
-        if work.jar.endswith("ok"):
-            self.finish(cluster.id, work.id)
-        elif work.jar.endswith("fail"):
-            self.finish(cluster.id, work.id, 1)
+        wanted = next((word for word in ("ok", "fail", "hold") if work.jar.endswith(word)), self.otherwise)
+        if wanted != "hold":
+            self.finish(cluster.id, work.id, 0 if wanted == "ok" else 1)
 
     def finish(self, cluster_id: str, work_id: str, exit_code: int = 0, *, cancelled: bool = False) -> None:
         message = None if exit_code == 0 else "it broke"
@@ -51,6 +59,11 @@ class FakeExecutor:
         with self._lock:
             self._outcomes[cluster_id, work_id] = Outcome(exit_code, reason, message, log, cancelled, ended=time.time())
         self._listener(cluster_id, work_id)
+
+    def running(self) -> list[tuple[str, str]]:
+        """(cluster, work) of all that has not ended."""
+        with self._lock:
+            return [key for key, outcome in self._outcomes.items() if outcome is None]
 
     def outcome(self, cluster_id: str, work_id: str) -> Outcome | None:
         with self._lock:
@@ -62,6 +75,7 @@ class FakeExecutor:
             self.finish(cluster_id, work_id, -9 if force else -15, cancelled=True)
 
     def release(self, cluster_id: str) -> None:
+        self.releasing.wait()
         self.released.append(cluster_id)
 
     def watch(self, on_end: Callable[[str, str], None]) -> None:

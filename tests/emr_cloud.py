@@ -1,0 +1,170 @@
+"""An account in this process: EMR whose steps end when a test says so, S3 and IAM; and the project's own jobs and presets in it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from emr_endpoint import Emr, wait
+
+PROJECT = Path(__file__).parents[1]
+BUCKETS = ("cloud-raw", "cloud-warehouse", "cloud-state")
+ENVIRONMENT = """\
+target: emr
+aws:
+  region: us-east-1
+  endpoint_url: {url}
+  s3_endpoint_url: {url}
+  access_key_id: ${{env:CLOUD_KEY}}
+  secret_access_key: ${{env:CLOUD_SECRET}}
+paths: {{raw: s3://cloud-raw}}
+catalog: {{warehouse: s3://cloud-warehouse}}
+state: s3://cloud-state/state
+connections:
+  airline_ops:
+    host: airline-ops.example.internal
+    user: etl_reader
+    password: ${{secretsmanager:cloud/airline_ops#password}}
+emr:
+  service_role: emrjobs-service
+  instance_profile: emrjobs-nodes
+  subnets: [subnet-0123456789abcdef0]
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class Cloud:
+    """The account, a project in it (environment `cloud`), and the command.
+
+    Attributes:
+        root: the project; its preset and jobs may be changed.
+    """
+
+    folder: Path
+    root: Path
+    emr: Emr
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    @contextmanager
+    def served(cls, folder: Path) -> Iterator[Cloud]:
+        """Serve one, with empty buckets and the artifacts of the project as it is."""
+        from moto.server import ThreadedMotoServer
+
+        logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line a call otherwise
+
+        s3 = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        s3.start()
+        host, port = s3.get_host_and_port()
+        emr = Emr(folder / "state", f"http://{host}:{port}")
+        emr.start()
+        root = folder / "project"
+        for name in ("jobs", "configs"):
+            shutil.copytree(PROJECT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        (root / "configs" / "env" / "cloud.yaml").write_text(ENVIRONMENT.format(url=emr.url))
+        cloud = cls(folder, root, emr, {"CLOUD_KEY": "local", "CLOUD_SECRET": "secret"})
+        try:
+            for bucket in BUCKETS:
+                cloud.client("s3").create_bucket(Bucket=bucket)
+            yield cloud
+        finally:
+            emr.stop()
+            s3.stop()
+
+    def client(self, service: str) -> Any:
+        import boto3
+
+        session = boto3.Session(aws_access_key_id="local", aws_secret_access_key="secret", region_name="us-east-1")
+        return session.client(service, endpoint_url=self.emr.url)
+
+    def ship(self, environment: str = "cloud") -> None:
+        """Put empty objects where the artifacts of a submit go: it uploads nothing then."""
+        from framework.config.loader import load
+        from framework.emr import package, spec
+        from framework.emr.cluster import design
+        from framework.emr.package import Machine
+
+        loaded = load(self.root, environment, variables={})
+        cluster = design(spec.load(self.root, loaded.settings.emr.cluster), ["spark"], loaded)
+        for one in package.artifacts(self.root, Machine(cluster.emr.python, cluster.architecture)):
+            self.client("s3").put_object(Bucket="cloud-state", Key=f"state/artifacts/{one.name}", Body=b"")
+
+    def objects(self) -> list[str]:
+        """Keys of all that lies below the state prefix."""
+        return [item["Key"] for item in self.client("s3").list_objects_v2(Bucket="cloud-state").get("Contents", [])]
+
+    def active(self) -> list[dict[str, Any]]:
+        """Clusters that cost money."""
+        states = ["STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING"]
+        return list(self.emr.api.list_clusters(ClusterStates=states)["Clusters"])
+
+    def end(self) -> None:
+        """Terminate what runs."""
+        for one in self.active():
+            self.emr.api.terminate_job_flows(JobFlowIds=[one["Id"]])
+            self.emr.reach(one["Id"], "TERMINATED", "TERMINATED_WITH_ERRORS")
+
+    def shared(self, name: str = "shared", **request: Any) -> str:
+        """A waiting cluster with Spark that takes steps."""
+        cluster = self.emr.run(Name=name, Applications=[{"Name": "Spark"}], **request)
+        self.emr.reach(cluster, "WAITING", "RUNNING")
+        return cluster
+
+    def running(self, cluster: str, name: str) -> str:
+        """Wait until the step with a name runs; its id."""
+        found: list[str] = []
+
+        def runs() -> bool:
+            found[:] = [one["Id"] for one in self.emr.steps(cluster) if one["Name"] == name and one["Status"]["State"] == "RUNNING"]
+            return bool(found)
+
+        wait(runs)
+        return found[0]
+
+
+@dataclass
+class Command:
+    """`emrjobs` in this process, on a cloud's project."""
+
+    cloud: Cloud
+    patch: pytest.MonkeyPatch
+    capture: pytest.CaptureFixture[str]
+
+    def __post_init__(self) -> None:
+        for name in [name for name in os.environ if name.startswith(("EMRJOBS", "AWS_"))]:
+            self.patch.delenv(name)
+        for name, value in {**self.cloud.environment, "EMRJOBS_PROJECT": str(self.cloud.root), "NO_COLOR": "1", "COLUMNS": "200"}.items():
+            self.patch.setenv(name, value)
+        self.patch.setenv("EMRJOBS_ENV", "cloud")
+        self.patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+    def __call__(self, *arguments: str) -> Done:
+        from framework.cli.main import main
+
+        code = 0
+        with self.patch.context() as patch:
+            patch.setattr(sys, "argv", ["emrjobs", *arguments])
+            try:
+                main()
+            except SystemExit as exc:
+                code = int(exc.code or 0)
+        captured = self.capture.readouterr()
+        assert "Traceback" not in captured.err, captured.err
+        return Done(code, captured.out, captured.err)
