@@ -130,22 +130,23 @@ def store(found: Iterable[Artifact], prefix: str, aws: Aws, tell: Callable[[str]
     bucket, base = split_s3(prefix)
     client = aws.client("s3")
     stored = []
-    for one in found:
-        key = f"{base.strip('/')}/{one.name}".lstrip("/")
-        uri = f"s3://{bucket}/{key}"
-        uploaded = 0
-        if not exists(client, bucket, key):
-            tell(f"build {one.name}")
-            with tempfile.TemporaryDirectory() as folder:
-                file = Path(folder) / one.name
-                one.build(file)
-                uploaded = _checked_size(file)
-                tell(f"upload {one.name}, {uploaded / 1e6:.1f} MB")
-                try:
-                    client.upload_file(str(file), bucket, key)
-                except Exception as exc:
-                    raise _about_bucket(exc, bucket, f"write {uri}") from exc
-        stored.append(Stored(one.kind, uri, uploaded))
+    with tempfile.TemporaryDirectory() as folder:
+        files: dict[str, Path] = {}
+        for one in found:
+            key = f"{base.strip('/')}/{one.name}".lstrip("/")
+            if not exists(client, bucket, key):
+                tell(f"build {one.name}")
+                files[key] = Path(folder) / one.name
+                one.build(files[key])
+            size = _checked_size(files[key]) if key in files else 0
+            stored.append(Stored(one.kind, f"s3://{bucket}/{key}", size))
+        # Only now: what cannot be built leaves nothing behind.
+        for key, file in files.items():
+            tell(f"upload {file.name}, {file.stat().st_size / 1e6:.1f} MB")
+            try:
+                client.upload_file(str(file), bucket, key)
+            except Exception as exc:
+                raise _about_bucket(exc, bucket, f"write s3://{bucket}/{key}") from exc
     return stored
 
 

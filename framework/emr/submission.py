@@ -89,6 +89,8 @@ def start(order: Order, api: EmrApi, submits: Submits, tell: Tell = lambda text:
             tell(f"the same is being submitted by {seen.owner.rsplit(':', 1)[0]}; waiting for it")
             api.clock.sleep(1.0)
             continue
+        elif seen and record and _lost(api, record):
+            record = None
         elif seen:
             resumed = True
         submit_id = seen.submit_id if seen and resumed else new_run_id(order.jobs[-1][0], _utc(api))
@@ -109,6 +111,14 @@ def ended(api: EmrApi, record: SubmitRecord) -> bool:
     if state in (*ENDED, "TERMINATING"):
         return True
     return all(api.step(record.cluster_id, step)["Status"]["State"] not in STEP_OPEN for step in record.steps.values())
+
+
+def _lost(api: EmrApi, record: SubmitRecord) -> bool:
+    """Whether a submit that was cut off can never be completed: its cluster has ended before it had all the steps."""
+    if record.cluster_id is None or api.cluster(record.cluster_id)["Status"]["State"] not in (*ENDED, "TERMINATING"):
+        return False
+    there = {run_id_of(step["Name"]) for step in api.steps(record.cluster_id)}
+    return any(run.run_id not in there for run in record.runs)
 
 
 def _new_record(order: Order, submit_id: str, api: EmrApi) -> SubmitRecord:
@@ -166,7 +176,7 @@ class _Bringing:
             self._still_mine()
             self.tell("start a cluster" if attempt == 0 else "start a cluster, again")
             try:
-                answer = self.api.create("run_job_flow", **self.order.request(self.record.submit_id, steps))
+                answer = self.api.create("run_job_flow", **self.order.request(self.record.submit_id, steps[:MAX_STEPS]))
                 found = [answer["JobFlowId"]]
             except Doubtful as exc:
                 self.tell(f"{exc.message}; looking whether the cluster was created")
@@ -176,7 +186,12 @@ class _Bringing:
             raise ServiceUnavailable("EMR did not create a cluster", fix="submit again later: it goes on with the same run ids")
         self._know(cluster_id=found[0])
         self._one_cluster()
-        self._know(steps=self._steps_by_run(found[0], expect=len(steps)))
+        cluster_id = str(self.record.cluster_id)
+        first = steps[:MAX_STEPS]
+        known = self._steps_by_run(cluster_id, expect=len(first))
+        if len(known) < len(steps):
+            known = self._add(cluster_id, steps, known)
+        self._know(steps=known)
 
     def _look(self, patient: bool) -> list[str]:
         """Ids of this submit's clusters, the oldest first; one that has ended counts, it was created."""
@@ -241,10 +256,14 @@ class _Bringing:
         for found in self._looking(patient, lambda: self._own_steps(cluster_id)):
             if found:
                 break
+        known = self._add(cluster_id, steps, found)
+        self._know(steps={**known, **self._own_steps(cluster_id)})  # and cancel what a call that seemed lost added late
+
+    def _add(self, cluster_id: str, steps: list[dict[str, Any]], found: dict[str, str]) -> dict[str, str]:
+        """Add the steps that are not there, as many at a time as the cluster has room for; all their ids by run id."""
         attempt = 0
-        while len(found) < len(steps):
-            missing = [step for step in steps if run_id_of(step["Name"]) not in found]
-            self._wait_for_room(cluster_id, len(missing))
+        while missing := [step for step in steps if run_id_of(step["Name"]) not in found]:
+            missing = missing[: self._wait_for_room(cluster_id, len(missing))]
             self._still_mine()
             self.tell(f"add {len(missing)} step{'s' if len(missing) > 1 else ''} to {cluster_id}")
             role = {"ExecutionRoleArn": self.order.runtime_role} if self.order.runtime_role else {}
@@ -252,7 +271,7 @@ class _Bringing:
                 answer = self.api.create("add_job_flow_steps", JobFlowId=cluster_id, Steps=missing, **role)
                 added = [str(run_id_of(step["Name"])) for step in missing]
                 found = {**found, **dict(zip(added, answer["StepIds"], strict=True))}
-                break
+                continue
             except Doubtful as exc:
                 attempt += 1
                 if attempt >= _ATTEMPTS:
@@ -264,18 +283,22 @@ class _Bringing:
                     raise
                 self.api.clock.sleep(_pause(3))  # somebody else took the room between the look and the call
                 continue
-            for found in self._looking(True, lambda: self._own_steps(cluster_id)):
+            for seen in self._looking(True, lambda: self._own_steps(cluster_id)):
+                found = {**found, **seen}
                 if len(found) == len(steps):
                     break
-        self._know(steps={**found, **self._own_steps(cluster_id)})  # and cancel what a call that seemed lost added late
+        return found
 
-    def _wait_for_room(self, cluster_id: str, wanted: int) -> None:
+    def _wait_for_room(self, cluster_id: str, wanted: int) -> int:
+        """How many steps the cluster takes now: all that are wanted, or a full cluster's worth of them, or as many as there is room
+        for where more than that are wanted."""
         told = False
         while True:
             check_usable(self.api.cluster(cluster_id))
             waiting = sum(1 for _ in self.api.steps(cluster_id, states=STEP_OPEN))
-            if waiting + wanted <= MAX_STEPS:
-                return
+            room = MAX_STEPS - waiting
+            if room >= wanted or (wanted > MAX_STEPS and room > 0):
+                return min(room, wanted)
             if not told:
                 self.tell(f"{cluster_id} has {waiting} steps waiting, of {MAX_STEPS} that EMR allows: waiting for room")
                 told = True

@@ -148,6 +148,53 @@ def test_a_full_cluster_is_waited_for(world: World) -> None:
     assert any("256 steps waiting" in line for line in world.told)
 
 
+MANY = tuple(f"job_{number}" for number in range(300))
+
+
+def work(world: World, steps: int = 100) -> None:
+    """Whenever somebody sleeps, so many of the waiting steps of every cluster are done."""
+    asleep = world.clock.sleep
+
+    def sleep(seconds: float) -> None:
+        asleep(seconds)
+        for made in world.plane.steps.values():
+            for one in [one for one in made if one["Status"]["State"] == "PENDING"][:steps]:
+                one["Status"]["State"] = "COMPLETED"
+
+    world.clock.sleep = sleep  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_more_steps_than_a_cluster_may_have_are_queued_here(shared: bool, world: World) -> None:
+    cluster = running_cluster(world) if shared else None
+    work(world)
+    done = world.submit(order(MANY, existing=cluster))
+    names = [one["Name"].split()[0] for one in world.plane.steps[done.record.cluster_id or ""]]
+    assert names == list(MANY)
+    assert done.record.complete()
+    assert len(world.plane.made) == 1
+
+
+def test_a_cluster_that_ends_before_it_had_all_its_steps_does_not_stand_in_the_way_of_the_next_submit(world: World) -> None:
+    asleep = world.clock.sleep
+
+    def fail(seconds: float) -> None:
+        asleep(seconds)
+        for cluster in world.plane.active():
+            world.plane.end(cluster, "FAILED")
+
+    world.clock.sleep = fail  # type: ignore[method-assign]
+    with pytest.raises(UserError, match="takes no steps: it is TERMINATED"):
+        world.submit(order(MANY))
+    world.processes_end()
+    world.clock.sleep = asleep  # type: ignore[method-assign]
+    work(world)
+    done = world.submit(order(MANY))
+    assert not done.resumed
+    assert done.record.complete()
+    assert world.plane.active() == [done.record.cluster_id]
+
+
 def test_a_step_that_was_added_twice_is_cancelled_once(world: World) -> None:
     cluster = running_cluster(world)
     done = world.submit(order(existing=cluster))
