@@ -112,6 +112,9 @@ def explain(exc: Exception, doing: str) -> EmrjobsError:
             "InvalidAccessKeyId",
             "SignatureDoesNotMatch",
             "UnrecognizedClientException",
+            "InvalidClientTokenId",
+            "ExpiredToken",
+            "ExpiredTokenException",
         ):
             return AccessRefused(f"could not {doing}: {code}: {message}", fix="check the credentials and what they allow")
         return ServiceUnavailable(f"could not {doing}: {code}: {message}")

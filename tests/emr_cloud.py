@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
+import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import pytest
 from emr_endpoint import Emr, wait
 
 PROJECT = Path(__file__).parents[1]
+_PORT = re.compile(r"http://127\.0\.0\.1:\d+")
 BUCKETS = ("cloud-raw", "cloud-warehouse", "cloud-state")
 ENVIRONMENT = """\
 target: emr
@@ -66,27 +68,24 @@ class Cloud:
     @contextmanager
     def served(cls, folder: Path) -> Iterator[Cloud]:
         """Serve one, with empty buckets and the artifacts of the project as it is."""
-        from moto.server import ThreadedMotoServer
+        with _s3(folder) as s3:
+            emr = Emr(folder / "state", s3)
+            emr.start()
+            try:
+                yield cls._made(folder, emr)
+            finally:
+                emr.stop()
 
-        logging.getLogger("werkzeug").setLevel(logging.WARNING)  # a line a call otherwise
-
-        s3 = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        s3.start()
-        host, port = s3.get_host_and_port()
-        emr = Emr(folder / "state", f"http://{host}:{port}")
-        emr.start()
+    @classmethod
+    def _made(cls, folder: Path, emr: Emr) -> Cloud:
         root = folder / "project"
         for name in ("jobs", "configs"):
             shutil.copytree(PROJECT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
         (root / "configs" / "env" / "cloud.yaml").write_text(ENVIRONMENT.format(url=emr.url))
         cloud = cls(folder, root, emr, {"CLOUD_KEY": "local", "CLOUD_SECRET": "secret"})
-        try:
-            for bucket in BUCKETS:
-                cloud.client("s3").create_bucket(Bucket=bucket)
-            yield cloud
-        finally:
-            emr.stop()
-            s3.stop()
+        for bucket in BUCKETS:
+            cloud.client("s3").create_bucket(Bucket=bucket)
+        return cloud
 
     def client(self, service: str) -> Any:
         import boto3
@@ -137,6 +136,23 @@ class Cloud:
 
         wait(runs)
         return found[0]
+
+
+@contextmanager
+def _s3(folder: Path) -> Iterator[str]:
+    """moto's S3 in a process of its own: it leaves the files of its objects open."""
+    log = folder / "s3.log"
+    with log.open("wb") as out:
+        argv = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", "0"]
+        process = subprocess.Popen(argv, stdout=out, stderr=out, cwd=folder)
+    try:
+        wait(lambda: _PORT.search(log.read_text()) is not None, 120)
+        found = _PORT.search(log.read_text())
+        assert found
+        yield found[0]
+    finally:
+        process.kill()
+        process.wait()
 
 
 @dataclass

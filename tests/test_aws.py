@@ -16,7 +16,16 @@ def refusal(code: str) -> ClientError:
 
 
 @pytest.mark.parametrize(
-    "code", ["AccessDenied", "AccessDeniedException", "403", "InvalidAccessKeyId", "SignatureDoesNotMatch", "UnrecognizedClientException"]
+    "code",
+    [
+        "AccessDenied",
+        "AccessDeniedException",
+        "403",
+        "InvalidAccessKeyId",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+        "ExpiredTokenException",
+    ],
 )
 def test_a_refusal_is_the_user_s_to_mend(code: str) -> None:
     error = explain(refusal(code), "look up x")

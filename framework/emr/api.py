@@ -174,7 +174,7 @@ def _explained(exc: BaseException, operation: str) -> EmrjobsError:
             f"could not {doing}: the permission {action}{on} is missing", details=[message], fix=f"allow {action} to who submits"
         )
     if code in ("InvalidRequestException", "ValidationException", "ValidationError"):
-        if re.search(r"[Cc]luster id .*is not valid|[Ss]tep id .*is not valid|does not exist", message):
+        if re.search(r"[Cc]luster id .*is not valid|[Ss]tep id .*is not valid|[Jj]ob ?flow .*does not exist", message):
             return DatasetNotFound(f"could not {doing}: {message}", fix="`emrjobs clusters` lists those that are there")
         return UserError(
             f"could not {doing}: EMR refused it: {message}", fix="correct the preset in configs/clusters/ or `emr:` of the environment"

@@ -23,13 +23,14 @@ from typing import Any
 
 import framework
 from framework.aws import Aws, error_code, explain
-from framework.errors import ConfigError, DatasetNotFound, MissingExtra, UserError
+from framework.errors import AccessRefused, ConfigError, DatasetNotFound, MissingExtra, UserError
 from framework.sources.paths import split_s3
 
 EXTRAS = ("spark", "quality", "trino", "databases")
 # The cluster brings its own, of its own release.
 _ON_THE_CLUSTER = ("pyspark", "py4j")
 _MAX_BYTES = 2_000_000_000
+_EVERYBODY = ("/global/AllUsers", "/global/AuthenticatedUsers")  # S3 User Guide, Access control list overview
 _LAYOUT = "1"  # changes when the way an archive is built does
 
 LAUNCHER = """#!/bin/sh
@@ -146,7 +147,7 @@ def store(found: Iterable[Artifact], prefix: str, aws: Aws, tell: Callable[[str]
             try:
                 client.upload_file(str(file), bucket, key)
             except Exception as exc:
-                raise _about_bucket(exc, bucket, f"write s3://{bucket}/{key}") from exc
+                raise _about_bucket(exc, bucket, f"write s3://{bucket}/{key}", f"s3:PutObject on arn:aws:s3:::{bucket}/{key}") from exc
     return stored
 
 
@@ -159,15 +160,14 @@ def exists(client: Any, bucket: str, key: str) -> bool:
     """
     from botocore.exceptions import ClientError
 
+    needed = f"s3:GetObject on arn:aws:s3:::{bucket}/{key}"
     try:
         client.head_object(Bucket=bucket, Key=key)
-    except ClientError as exc:
-        if exc.response.get("Error", {}).get("Code") in ("404", "NoSuchKey", "NotFound"):
+    except Exception as exc:
+        if isinstance(exc, ClientError) and error_code(exc) in ("404", "NoSuchKey", "NotFound"):
             check_bucket(client, bucket)
             return False
-        raise _about_bucket(exc, bucket, f"look at s3://{bucket}/{key}") from exc
-    except Exception as exc:
-        raise _about_bucket(exc, bucket, f"look at s3://{bucket}/{key}") from exc
+        raise _about_bucket(exc, bucket, f"look at s3://{bucket}/{key}", needed) from exc
     return True
 
 
@@ -181,11 +181,33 @@ def check_bucket(client: Any, bucket: str) -> None:
     try:
         client.head_bucket(Bucket=bucket)
     except Exception as exc:
-        raise _about_bucket(exc, bucket, f"look at the bucket {bucket}") from exc
+        raise _about_bucket(exc, bucket, f"look at the bucket {bucket}", f"s3:ListBucket on arn:aws:s3:::{bucket}") from exc
 
 
-def _about_bucket(exc: Exception, bucket: str, doing: str) -> Exception:
+def is_public(client: Any, bucket: str) -> bool:
+    """Whether everybody can reach a bucket, through its policy or its ACL; False where that cannot be asked."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    def answer(operation: str) -> dict[str, Any]:
+        try:
+            found: dict[str, Any] = getattr(client, operation)(Bucket=bucket)
+        except (ClientError, BotoCoreError):  # no policy, not allowed to ask, or an S3 server without this call
+            return {}
+        return found
+
+    if answer("get_bucket_policy_status").get("PolicyStatus", {}).get("IsPublic"):
+        return True
+    grants = answer("get_bucket_acl").get("Grants", [])
+    if not any(str(one.get("Grantee", {}).get("URI", "")).endswith(_EVERYBODY) for one in grants):
+        return False
+    return not answer("get_public_access_block").get("PublicAccessBlockConfiguration", {}).get("IgnorePublicAcls")
+
+
+def _about_bucket(exc: Exception, bucket: str, doing: str, needed: str) -> Exception:
     code = error_code(exc)
+    if code in ("403", "AccessDenied", "Forbidden"):
+        # The answer to a HEAD has no body that would say it.
+        return AccessRefused(f"could not {doing}: the permission {needed} is missing", fix="allow it to who submits")
     if code in ("404", "NoSuchBucket", "NotFound"):
         return DatasetNotFound(f"could not {doing}: there is no bucket {bucket!r}", fix="create it, or change emr.artifacts (or state)")
     if code in ("301", "PermanentRedirect", "400"):

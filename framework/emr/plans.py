@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from framework.aws import error_code
 from framework.config.loader import Loaded
 from framework.emr import cost, package, request, spec
 from framework.emr.api import ACTIVE, EmrApi
@@ -101,8 +100,8 @@ def plan(
     cluster = design(spec.load(loaded.root, preset or loaded.settings.emr.cluster), [one.job.engine.value for one in planned], loaded)
     api = EmrApi.of(platform.aws)
     prefix = artifacts_prefix(loaded)
-    for what in dict.fromkeys((prefix, cluster.logs, loaded.settings.state)):
-        check_bucket(platform, what)
+    for name in dict.fromkeys(split_s3(normalise(one))[0] for one in (prefix, cluster.logs, loaded.settings.state)):
+        check_bucket(platform, name)
     existing = find_cluster(api, on) if on else None
     if existing is not None:
         check_usable(existing)
@@ -206,26 +205,15 @@ def is_local(loaded: Loaded) -> bool:
     return "${local:" in (loaded.settings.aws.endpoint_url or "")
 
 
-def check_bucket(platform: Platform, prefix: str) -> None:
+def check_bucket(platform: Platform, bucket: str) -> None:
     """A bucket that is there and that not everybody can read.
 
     Raises:
         UserError: it is not, or it is public.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    bucket, _ = split_s3(normalise(prefix))
     client = platform.aws.client("s3")
     package.check_bucket(client, bucket)
-    try:
-        public = client.get_bucket_policy_status(Bucket=bucket)["PolicyStatus"]["IsPublic"]
-    except ClientError as exc:
-        if error_code(exc) not in ("NoSuchBucketPolicy", "NotImplemented", "MethodNotAllowed", "AccessDenied", "404"):
-            return  # an S3 server without this call
-        public = False
-    except (BotoCoreError, KeyError):
-        return
-    if public:
+    if package.is_public(client, bucket):
         raise UserError(
             f"the bucket {bucket} is public: everybody could read code, logs and run records",
             fix="turn on its Block Public Access, or name another bucket",

@@ -36,6 +36,7 @@ class SubmitRecord:
         code: hash by path of what was shipped, for the next plan's diff.
         logs: EMR's log URI.
         created: seconds since the epoch.
+        refused: EMR refused it, and nothing was created: it counts as never made.
     """
 
     submit_id: str
@@ -50,6 +51,7 @@ class SubmitRecord:
     code: Mapping[str, str] = field(default_factory=dict)
     artifacts: tuple[str, ...] = ()
     logs: str | None = None
+    refused: bool = False
 
     @property
     def jobs(self) -> list[str]:
@@ -143,7 +145,7 @@ class Submits:
         for key in sorted(keys, reverse=True):
             data = self._store.get(key)
             record = SubmitRecord.from_json(data) if data else None
-            if record and job in (None, *record.jobs):
+            if record and not record.refused and job in (None, *record.jobs):
                 yield record
 
     def claim(self, wish: str) -> Claim | None:
@@ -163,6 +165,10 @@ class Submits:
     def renew(self, wish: str, mine: Claim, until: float) -> Claim | None:
         """Stay the owner; None when another took over."""
         return self.take(wish, replace(mine, until=until), mine)
+
+    def release(self, wish: str, mine: Claim) -> None:
+        """Be its owner no longer: a process that lives on is at work on something else."""
+        self.renew(wish, mine, 0.0)
 
 
 def wish(runs: Mapping[str, Mapping[str, str]], env: str, where: str) -> str:

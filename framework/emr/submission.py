@@ -6,6 +6,7 @@ every cluster's name ends with the submit's id and every step's with its run's, 
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import os
 import secrets
@@ -17,7 +18,7 @@ from typing import Any
 from framework.emr.api import ACTIVE, ENDED, STEP_OPEN, Doubtful, EmrApi
 from framework.emr.records import LEASE_SECONDS, Claim, SubmitRecord, Submits
 from framework.emr.step import JobRun, run_id_of
-from framework.errors import ServiceUnavailable, UserError
+from framework.errors import EmrjobsError, ServiceUnavailable, UserError
 from framework.ledger import new_run_id
 
 Tell = Callable[[str], None]
@@ -89,9 +90,9 @@ def start(order: Order, api: EmrApi, submits: Submits, tell: Tell = lambda text:
             tell(f"the same is being submitted by {seen.owner.rsplit(':', 1)[0]}; waiting for it")
             api.clock.sleep(1.0)
             continue
-        elif seen and record and _lost(api, record):
+        elif record and (record.refused or _lost(api, record)):
             record = None
-        elif seen:
+        elif record:
             resumed = True
         submit_id = seen.submit_id if seen and resumed else new_run_id(order.jobs[-1][0], _utc(api))
         mine = submits.take(order.wish, Claim(submit_id, owner, api.clock.now() + LEASE_SECONDS), seen)
@@ -100,8 +101,13 @@ def start(order: Order, api: EmrApi, submits: Submits, tell: Tell = lambda text:
         if record is None:
             record = _new_record(order, submit_id, api)
             submits.write(record)  # before anything is created: who finds the claim must find the run ids
-        record = _Bringing(order, record, mine, api, submits, tell).bring(patient=resumed)
-        return Submitted(record, resumed=resumed)
+        bringing = _Bringing(order, record, mine, api, submits, tell, doubt=resumed)
+        try:
+            return Submitted(bringing.bring(), resumed=resumed)
+        except EmrjobsError as exc:
+            with contextlib.suppress(EmrjobsError):
+                bringing.give_up(exc)
+            raise
 
 
 def ended(api: EmrApi, record: SubmitRecord) -> bool:
@@ -136,7 +142,11 @@ def _utc(api: EmrApi) -> dt.datetime:
 
 @dataclass
 class _Bringing:
-    """One submit at work: its record grows until cluster and steps are known."""
+    """One submit at work: its record grows until cluster and steps are known.
+
+    Attributes:
+        doubt: something may have been created already, and may show up late.
+    """
 
     order: Order
     record: SubmitRecord
@@ -144,14 +154,21 @@ class _Bringing:
     api: EmrApi
     submits: Submits
     tell: Tell
+    doubt: bool
 
-    def bring(self, *, patient: bool) -> SubmitRecord:
+    def bring(self) -> SubmitRecord:
         steps = self.order.steps(self.record.runs, self.record.submit_id)
         if self.order.existing is None:
-            self._cluster(steps, patient)
+            self._cluster(steps)
         else:
-            self._on_existing(steps, patient)
+            self._on_existing(steps)
         return self.record
+
+    def give_up(self, exc: EmrjobsError) -> None:
+        """Leave the claim to whoever submits next; what was clearly refused leaves no run that could be gone on with."""
+        if isinstance(exc, UserError) and not self.doubt:
+            self._know(refused=True)
+        self.submits.release(self.order.wish, self.mine)
 
     def _know(self, **known: Any) -> None:
         self.record = replace(self.record, **known)
@@ -168,8 +185,8 @@ class _Bringing:
             raise ServiceUnavailable("another submit of the same has taken over", fix="submit again: it attaches to the other")
         self.mine = renewed
 
-    def _cluster(self, steps: list[dict[str, Any]], patient: bool) -> None:
-        found = self._look(patient)
+    def _cluster(self, steps: list[dict[str, Any]]) -> None:
+        found = self._look(self.doubt)
         for attempt in range(_ATTEMPTS):
             if found:
                 break
@@ -179,11 +196,13 @@ class _Bringing:
                 answer = self.api.create("run_job_flow", **self.order.request(self.record.submit_id, steps[:MAX_STEPS]))
                 found = [answer["JobFlowId"]]
             except Doubtful as exc:
+                self.doubt = True
                 self.tell(f"{exc.message}; looking whether the cluster was created")
                 self.api.clock.sleep(_pause(attempt))
                 found = self._look(patient=True)
         if not found:
             raise ServiceUnavailable("EMR did not create a cluster", fix="submit again later: it goes on with the same run ids")
+        self.doubt = True
         self._know(cluster_id=found[0])
         self._one_cluster()
         cluster_id = str(self.record.cluster_id)
@@ -249,11 +268,11 @@ class _Bringing:
                 self.api.cancel_step(cluster_id, step["Id"])
         return found
 
-    def _on_existing(self, steps: list[dict[str, Any]], patient: bool) -> None:
+    def _on_existing(self, steps: list[dict[str, Any]]) -> None:
         cluster_id = self.order.existing
         assert cluster_id is not None
         found: dict[str, str] = {}
-        for found in self._looking(patient, lambda: self._own_steps(cluster_id)):
+        for found in self._looking(self.doubt, lambda: self._own_steps(cluster_id)):
             if found:
                 break
         known = self._add(cluster_id, steps, found)
@@ -271,8 +290,10 @@ class _Bringing:
                 answer = self.api.create("add_job_flow_steps", JobFlowId=cluster_id, Steps=missing, **role)
                 added = [str(run_id_of(step["Name"])) for step in missing]
                 found = {**found, **dict(zip(added, answer["StepIds"], strict=True))}
+                self.doubt = True
                 continue
             except Doubtful as exc:
+                self.doubt = True
                 attempt += 1
                 if attempt >= _ATTEMPTS:
                     raise

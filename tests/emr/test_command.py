@@ -22,6 +22,8 @@ from emr_endpoint import step, wait
 
 from framework.emr.clock import RealClock
 
+pytestmark = pytest.mark.slow  # two servers are started for all of these
+
 RUN = re.compile(r"\d{8}T\d{9}-\w+-[0-9a-f]{6}")
 _dates = iter(f"2013-{month:02}-{day:02}" for month in range(2, 12) for day in range(1, 28))
 

@@ -101,7 +101,7 @@ def test_pyspark_stays_at_home() -> None:
     ("code", "error", "words"),
     [
         ("NoSuchBucket", DatasetNotFound, "there is no bucket 'b'"),
-        ("AccessDenied", AccessRefused, "AccessDenied"),
+        ("AccessDenied", AccessRefused, r"the permission s3:GetObject on arn:aws:s3:::b/artifacts/code-\w+\.tar\.gz is missing"),
         ("301", ConfigError, "the bucket b is in another region"),
     ],
 )

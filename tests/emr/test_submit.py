@@ -15,7 +15,7 @@ from framework.emr.api import EmrApi
 from framework.emr.records import Claim, Submits
 from framework.emr.step import JobRun, step_name
 from framework.emr.submission import Order, Submitted
-from framework.errors import AccessRefused, EmrjobsError, ServiceUnavailable, UserError
+from framework.errors import AccessRefused, DatasetNotFound, EmrjobsError, ServiceUnavailable, UserError
 
 SCHEDULES = 1000
 
@@ -199,7 +199,8 @@ def test_a_step_that_was_added_twice_is_cancelled_once(world: World) -> None:
     cluster = running_cluster(world)
     done = world.submit(order(existing=cluster))
     world.plane.add_job_flow_steps(cluster, [{"Name": step_name(done.record.runs[0])}])
-    bringing = submission._Bringing(order(existing=cluster), done.record, Claim("", "", 0), world.api(), world.submits, world.told.append)
+    mine = Claim("", "", 0)
+    bringing = submission._Bringing(order(existing=cluster), done.record, mine, world.api(), world.submits, world.told.append, doubt=False)
     assert bringing._own_steps(cluster) == done.record.steps
     assert [one["Status"]["State"] for one in world.plane.steps[cluster]] == ["PENDING", "CANCELLED"]
 
@@ -262,6 +263,24 @@ def test_what_is_refused_is_said_and_nothing_is_created(world: World) -> None:
     with pytest.raises(UserError, match="EMR refused it: The subnet does not belong to you"):
         world.submit(client=refused)
     assert not world.plane.made
+    with pytest.raises(DatasetNotFound, match="nothing was submitted yet"):
+        world.submits.of_run("latest")
+
+    # The same process may try again at once, and looks for nothing that was not created.
+    before = world.clock.now()
+    done = world.submit()
+    assert world.clock.now() == before
+    assert not done.resumed
+    assert world.plane.active() == [done.record.cluster_id]
+
+
+def test_a_process_that_gave_up_without_an_answer_may_try_again_at_once(world: World) -> None:
+    down = Faulty(world.plane, random.Random(0), 1.0, ["timed out"], [])
+    with pytest.raises(ServiceUnavailable):
+        world.submit(client=down)
+    done = world.submit()
+    assert done.resumed
+    assert not any("is being submitted by" in line for line in world.told)
 
 
 def test_a_submit_after_a_crash_goes_on_with_the_same_run(world: World) -> None:
