@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from emr_executor import FakeExecutor
 from local.aws.conftest import wait_until
-from local.aws.emr.fakes import FakeExecutor
 
 from framework.local.aws.database import Database
 from framework.local.aws.emr.contract import ClusterSpec, Work
