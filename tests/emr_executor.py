@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from framework.local.aws.answers import ApiError
 from framework.local.aws.emr.contract import ClusterSpec, Outcome, Work
+
+
+class NoRoles:
+    """An account whose IAM knows no role."""
+
+    def of_profile(self, profile: str, session: str) -> Mapping[str, str]:
+        return {}
+
+    def of_role(self, role: str, session: str) -> Mapping[str, str]:
+        return {}
 
 
 @dataclass
@@ -18,12 +28,14 @@ class FakeExecutor:
     It outlives an endpoint, as the processes of the real one do.
 
     Attributes:
+        environments: of each work, by its id.
         otherwise: what becomes of a work whose jar says nothing.
         releasing: a cluster ends when this is set.
     """
 
     prepared: list[ClusterSpec] = field(default_factory=list)
     started: list[Work] = field(default_factory=list)
+    environments: dict[str, Mapping[str, str]] = field(default_factory=dict)
     cancelled: list[tuple[str, bool]] = field(default_factory=list)
     released: list[str] = field(default_factory=list)
     refuse: str | None = None
@@ -46,6 +58,7 @@ class FakeExecutor:
         with self._lock:
             if (cluster.id, work.id) in self._outcomes:
                 return
+            self.environments[work.id] = cluster.runtime
             self.started.append(work)
             self._outcomes[cluster.id, work.id] = None
         wanted = next((word for word in ("ok", "fail", "hold") if work.jar.endswith(word)), self.otherwise)

@@ -93,37 +93,20 @@ class Trino:
         ensure_server(ctx.progress)
 
     def launch(self, ctx: Context) -> Launch:
-        home = _home()
         etc = ctx.private / "etc"
-        self._write_etc(etc, home, ctx)
+        self._write_etc(etc, ctx)
         data = ctx.data / "node"
         data.mkdir(exist_ok=True)
-        argv = [
-            *(str(artifacts.ensure_jdk(JAVA, ctx.progress) / "bin" / "java"), "-server", f"-Xmx{self._heap}", *_JVM),
-            *("-cp", f"{home / 'lib'}/*"),
-            *("-Dnode.environment=local", "-Dnode.id=emrjobs", f"-Dnode.data-dir={data}"),
-            *(f"-Dnode.internal-address={HOST}", f"-Dnode.bind-ip={HOST}"),
-            *(f"-Dconfig={etc / 'config.properties'}", f"-Dlog.levels-file={etc / 'log.properties'}"),
-            "io.trino.server.TrinoServer",
-        ]
+        argv = command(etc, data, self._heap, ctx.progress)
         environment = dict(self._environment)
         if self._spool:
             s3 = ctx.endpoints["s3"]
             environment |= {_SPOOL_KEYS[0]: s3["access_key"], _SPOOL_KEYS[1]: s3["secret_key"]}
             environment[_SPOOL_SECRET] = base64.b64encode(ctx.secret("spooling").encode()).decode()
-        # It looks for its catalogs and the spooling manager in etc/ below the folder that it is started in.
         return Launch(argv, env=environment, cwd=ctx.private, stop_timeout=15.0, start_timeout=420.0)
 
     def probe(self, ctx: Context) -> None:
-        """A row of a real catalog: the server says that it has started before its workers take work."""
-        self.check(ctx)
-        from trino.dbapi import connect
-
-        with connect(host=HOST, port=ctx.port("http"), user=USER, request_timeout=10, max_attempts=1) as connection:
-            cursor = connection.cursor()
-            cursor.execute("SELECT 1 FROM tpch.tiny.region LIMIT 1")
-            if cursor.fetchall() != [[1]]:
-                raise OSError("a row that was asked for did not come")
+        probe(ctx.port("http"))
 
     def check(self, ctx: Context) -> None:
         check_http(ctx.port("http"), "/v1/info")
@@ -132,28 +115,14 @@ class Trino:
         port = ctx.port("http")
         return Endpoint(self.name, {"url": f"http://{HOST}:{port}", "host": HOST, "port": str(port), "user": USER})
 
-    def _write_etc(self, etc: Path, home: Path, ctx: Context) -> None:
-        shutil.rmtree(etc, ignore_errors=True)
-        (etc / "catalog").mkdir(parents=True)
-        port = ctx.port("http")
-        config = {
-            "coordinator": "true",
-            "node-scheduler.include-coordinator": "true",
-            "http-server.http.port": str(port),
-            "discovery.uri": f"http://{HOST}:{port}",
-            "plugin.dir": str(home / "plugin"),
-            "catalog.management": "dynamic",
-            # One user at one machine: what another query of the run before took is free again at once.
-            "query.min-expire-age": "5m",
-            "web-ui.preview.enabled": "false",
-        }
+    def _write_etc(self, etc: Path, ctx: Context) -> None:
+        config = {}
         if self._spool:
-            config |= {"protocol.spooling.enabled": "true", "protocol.spooling.shared-secret-key": f"${{ENV:{_SPOOL_SECRET}}}"}
+            config = {"protocol.spooling.enabled": "true", "protocol.spooling.shared-secret-key": f"${{ENV:{_SPOOL_SECRET}}}"}
+        catalogs = {f"{name}.properties": text(properties) for name, properties in self._catalogs.items()}
+        write_etc(etc, ctx.port("http"), catalogs=catalogs, config=config)
+        if self._spool:
             _write(etc / "spooling-manager.properties", self._spooling(ctx.endpoints["s3"]))
-        _write(etc / "config.properties", config)
-        _write(etc / "log.properties", {"io.trino": "INFO", "io.airlift": "WARN", "org.apache": "WARN"})
-        for name, properties in self._catalogs.items():
-            (etc / "catalog" / f"{name}.properties").write_text(text(properties), encoding="utf-8")
         write_private(ctx.private / _RECORD, json.dumps({name: dict(properties) for name, properties in self._catalogs.items()}))
 
     def _spooling(self, s3: Endpoint) -> dict[str, str]:
@@ -167,6 +136,75 @@ class Trino:
             "s3.aws-access-key": f"${{ENV:{_SPOOL_KEYS[0]}}}",
             "s3.aws-secret-key": f"${{ENV:{_SPOOL_KEYS[1]}}}",
         }
+
+
+def write_etc(
+    etc: Path,
+    port: int,
+    *,
+    catalogs: Mapping[str, str],
+    config: Mapping[str, str] | None = None,
+    levels: Mapping[str, str] | None = None,
+) -> None:
+    """Write a server's configuration anew. A server looks for its catalogs in etc/ below the folder that it is started in.
+
+    Args:
+        port: that it listens on.
+        catalogs: text by file name.
+        config, levels: properties and log levels beside those that every server has; they win.
+    """
+    shutil.rmtree(etc, ignore_errors=True)
+    (etc / "catalog").mkdir(parents=True)
+    base = {
+        "coordinator": "true",
+        "node-scheduler.include-coordinator": "true",
+        "http-server.http.port": str(port),
+        "discovery.uri": f"http://{HOST}:{port}",
+        "plugin.dir": str(_home() / "plugin"),
+        "catalog.management": "dynamic",
+        # One user at one machine: what another query of the run before took is free again at once.
+        "query.min-expire-age": "5m",
+        "web-ui.preview.enabled": "false",
+    }
+    _write(etc / "config.properties", {**base, **(config or {})})
+    _write(etc / "log.properties", {"io.trino": "INFO", "io.airlift": "WARN", "org.apache": "WARN", **(levels or {})})
+    for name, content in catalogs.items():
+        (etc / "catalog" / name).write_text(content, encoding="utf-8")
+
+
+def command(etc: Path, data: Path, heap: str, on_progress: Report) -> list[str]:
+    """The command line of a server, which has to be started in the folder of `etc`.
+
+    Args:
+        etc: as `write_etc` wrote it.
+        data: a folder of its own.
+        heap: as Java writes it.
+    """
+    return [
+        *(str(artifacts.ensure_jdk(JAVA, on_progress) / "bin" / "java"), "-server", f"-Xmx{heap}", *_JVM),
+        *("-cp", f"{_home() / 'lib'}/*"),
+        *("-Dnode.environment=local", "-Dnode.id=emrjobs", f"-Dnode.data-dir={data}"),
+        *(f"-Dnode.internal-address={HOST}", f"-Dnode.bind-ip={HOST}"),
+        *(f"-Dconfig={etc / 'config.properties'}", f"-Dlog.levels-file={etc / 'log.properties'}"),
+        "io.trino.server.TrinoServer",
+    ]
+
+
+def probe(port: int) -> None:
+    """A row of a real catalog: the server says that it has started before its workers take work. It needs the catalog `tpch`.
+
+    Raises:
+        OSError: it is not ready.
+        trino.exceptions.Error: it is not ready.
+    """
+    check_http(port, "/v1/info")
+    from trino.dbapi import connect
+
+    with connect(host=HOST, port=port, user=USER, request_timeout=10, max_attempts=1) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT 1 FROM tpch.tiny.region LIMIT 1")
+        if cursor.fetchall() != [[1]]:
+            raise OSError("a row that was asked for did not come")
 
 
 def put_catalogs(server: Endpoint, private: Path, catalogs: Mapping[str, Mapping[str, str]]) -> None:

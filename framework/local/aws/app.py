@@ -21,7 +21,7 @@ from framework.local.aws.emr.delays import Delays
 from framework.local.aws.emr_serverless import ServerlessService
 from framework.local.aws.emr_serverless.operations import PAGE_PATH
 from framework.local.aws.glue import GlueService
-from framework.local.aws.iam import Guard
+from framework.local.aws.iam import Guard, Sessions
 from framework.local.aws.iam.directory import IamDirectory
 from framework.local.aws.json_service import JsonService
 from framework.local.aws.moto_backend import MotoBackend
@@ -57,8 +57,10 @@ class Endpoint:
         self._moto = MotoBackend(self._store)
         self._glue = GlueService(state / "glue.sqlite", otherwise=self._moto)
         self._executor = executor
-        self._emr = EmrService(state / "emr.sqlite", executor, delays or Delays()) if executor else None
-        self._serverless = ServerlessService(state / "emr-serverless.sqlite", executor) if executor else None
+        directory = IamDirectory(self._moto.backend, self._moto.was_used, self._moto.assume_role)
+        roles = Sessions(directory)
+        self._emr = EmrService(state / "emr.sqlite", executor, roles, delays or Delays()) if executor else None
+        self._serverless = ServerlessService(state / "emr-serverless.sqlite", executor, roles) if executor else None
         # moto's EMR never runs a step and is born successful where it is serverless: refusing is honest, pretending is not.
         unavailable = JsonService({})
         self.handlers: dict[str, Handler] = {
@@ -68,7 +70,6 @@ class Endpoint:
             "emr-serverless": self._serverless or unavailable,
             "emr-containers": unavailable,
         }
-        directory = IamDirectory(self._moto.backend)
         guarded = {name: Guard(handler, directory, _own_keys() if name == S3 else None) for name, handler in self.handlers.items()}
         pages: dict[str, Handler] = {HEALTH: self._health}
         if self._emr:
@@ -106,7 +107,7 @@ class Endpoint:
 
 
 def _runtime(url: str) -> dict[str, str]:
-    """The environment in which EMR's steps call AWS: this endpoint, with its own keys."""
+    """The environment in which EMR's steps call AWS: this endpoint, with its own keys where IAM does not know their role."""
     passed = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION")
     return {
         **{name: os.environ[name] for name in passed if name in os.environ},

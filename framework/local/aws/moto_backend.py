@@ -23,7 +23,7 @@ from urllib.parse import parse_qs, unquote_to_bytes
 from framework.local.aws import pickling
 from framework.local.aws.answers import ApiError, send_error
 from framework.local.aws.json_service import read_body, unsupported
-from framework.local.aws.router import ACCOUNT_ID, Call
+from framework.local.aws.router import ACCOUNT_ID, DEFAULT_REGION, Call
 from framework.local.aws.state import Request, Snapshot, StateStore
 
 if TYPE_CHECKING:
@@ -127,6 +127,27 @@ class MotoBackend:
         self._load()
         return _backend((service, ACCOUNT_ID, region))
 
+    def was_used(self, service: str) -> bool:
+        """Whether a service has any state; asked without loading moto."""
+        return service in self._services or self._store.has(service)
+
+    def assume_role(self, role: str, session: str, seconds: float) -> tuple[str, str, str]:
+        """Begin a session of a role, of any length; returns its key id, secret and token. It is on disk then."""
+        self._load()
+        from moto.core.utils import utcnow
+
+        with self._lock:
+            iam, sts = (_backend((name, ACCOUNT_ID, "aws")) for name in (_IAM, _STS))
+            now = utcnow()
+            ended = [one for one in sts.assumed_roles if one.expiration < now]
+            sts.assumed_roles = [one for one in sts.assumed_roles if one.expiration >= now]
+            for one in ended:
+                iam.access_keys.pop(one.access_key_id, None)
+            made = sts.assume_role(DEFAULT_REGION, session, role, None, int(seconds), None)
+        for name in (_IAM, _STS):
+            self._save(self._service(name))
+        return made.access_key_id, made.secret_access_key, made.session_token
+
     def save_all(self) -> None:
         """Save every service in use whose state differs from its last snapshot."""
         if self._dispatcher is not None:
@@ -155,6 +176,9 @@ class MotoBackend:
             self.save_all()
         else:
             self._save(service, up_to=change)
+            if service.name == _STS:
+                # The keys of its sessions are IAM's.
+                self._save(self._service(_IAM))
         return answer
 
     def _save(self, service: _Service, up_to: int | None = None, everything: bool = False) -> None:
@@ -376,6 +400,7 @@ def _backend(place: _Place) -> Any:
 
 # IAM is full of AWS's own 1,500 policies, 4 MB of text: they are left out of its snapshots and referred to by ARN.
 _IAM, _POLICIES, _AWS_POLICY = "iam", "managed_policies", "aws policy"
+_STS = "sts"
 
 
 def _without_aws_policies(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -70,6 +70,11 @@ class StateStore:
         with self._database.write() as connection:
             connection.execute("INSERT INTO journal (service, request) VALUES (?, ?)", (service, json.dumps(asdict(request))))
 
+    def has(self, service: str) -> bool:
+        """Whether there is a snapshot of a service."""
+        with self._database.read() as connection:
+            return connection.execute("SELECT 1 FROM snapshots WHERE service = ?", (service,)).fetchone() is not None
+
     def snapshots(self) -> list[Snapshot]:
         """All snapshots, by service name."""
         with self._database.read() as connection:

@@ -19,6 +19,7 @@ class WorkKind(enum.StrEnum):
     BOOTSTRAP = "bootstrap"
     STEP = "step"
     JOB_RUN = "job-run"
+    APPLICATION = "application"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Work:
         properties: `-D` properties of the step.
         log_key: where its logs lie below the LogUri, without slashes at the ends: `j-1/steps/s-1`, `j-1/node/i-1/bootstrap-actions/1`.
         timeout: seconds until it is ended as timed out; None has no limit.
+        role: ARN of its execution role, whose keys it gets in place of the cluster's.
     """
 
     id: str
@@ -68,6 +70,7 @@ class Work:
     properties: Mapping[str, str] = field(default_factory=dict)
     log_key: str = ""
     timeout: float | None = None
+    role: str | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,16 @@ class Outcome:
     @property
     def succeeded(self) -> bool:
         return self.exit_code == 0 and not self.cancelled
+
+
+class Roles(Protocol):
+    """Sessions of the roles under which work runs. Both answers are empty where IAM does not know the role."""
+
+    def of_profile(self, profile: str, session: str) -> Mapping[str, str]:
+        """Environment variables with the keys of the role in an instance profile, given by name or ARN."""
+
+    def of_role(self, role: str, session: str) -> Mapping[str, str]:
+        """Environment variables with the keys of a role, given by its ARN."""
 
 
 class Executor(Protocol):

@@ -13,13 +13,13 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from framework.local.aws.answers import ApiError
 from framework.local.aws.database import Database
 from framework.local.aws.emr import nodes, scaler, store
-from framework.local.aws.emr.contract import ClusterSpec, Executor, Outcome, Work, WorkKind
+from framework.local.aws.emr.contract import ClusterSpec, Executor, Outcome, Roles, Work, WorkKind
 from framework.local.aws.emr.delays import Delays
 from framework.local.aws.emr.store import Cluster, Document, Step
 
@@ -54,9 +54,10 @@ class _Pass:
 class Controller:
     """Moves all clusters forward. `start` it once the executor is there; `poke` it after each change to a cluster."""
 
-    def __init__(self, database: Database, executor: Executor, delays: Delays) -> None:
+    def __init__(self, database: Database, executor: Executor, roles: Roles, delays: Delays) -> None:
         self._database = database
         self._executor = executor
+        self._roles = roles
         self._runtime: Mapping[str, str] = {}
         self.delays = delays
         self._wake = threading.Condition()
@@ -244,7 +245,7 @@ class Controller:
             step.document["Status"] |= {"State": "RUNNING"}
             step.document["Status"]["Timeline"]["StartDateTime"] = look.now
             step.save(look.connection)
-            look.acts.append(self._starter(cluster, step_work(step)))
+            look.acts.append(self._starter(look, step_work(step)))
         if steps:
             if cluster.state != "RUNNING":
                 _enter(cluster, "RUNNING", None, "Running step")
@@ -380,12 +381,16 @@ class Controller:
 
         self._pool.submit(run)
 
-    def _starter(self, cluster: Cluster, work: Work) -> Act:
-        target = spec(cluster, self._runtime)
+    def _starter(self, look: _Pass, work: Work) -> Act:
+        target = spec(look.cluster, self._runtime)
+        profile = look.cluster.document["Ec2InstanceAttributes"]["IamInstanceProfile"]
+        # On EC2 the sessions of a profile are named after the instance.
+        instance = _master_instance(look.connection, look.cluster)
 
         def start() -> None:
             try:
-                self._executor.start(target, work)
+                keys = self._roles.of_role(work.role, work.id) if work.role else self._roles.of_profile(profile, instance)
+                self._executor.start(replace(target, runtime={**target.runtime, **keys}), work)
             except Exception as error:
                 _log.exception("%s of %s could not be started", work.id, target.id)
                 self._refused[target.id, work.id] = Outcome(None, "Unknown Error.", str(error), ended=store.now())
@@ -398,7 +403,7 @@ class Controller:
         try:
             return self._refused.pop((look.cluster.id, work.id), None) or self._executor.outcome(look.cluster.id, work.id)
         except KeyError:
-            look.acts.append(self._starter(look.cluster, work))
+            look.acts.append(self._starter(look, work))
             return None
 
     def _ended(self, cluster_id: str, work_id: str) -> Outcome | None:
@@ -436,6 +441,7 @@ def step_work(step: Step) -> Work:
         main_class=config.get("MainClass"),
         properties=config.get("Properties", {}),
         log_key=f"{step.cluster}/steps/{step.id}",
+        role=step.document.get("ExecutionRoleArn"),
     )
 
 

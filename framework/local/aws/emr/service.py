@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from framework.local.aws.answers import ABORT, JSON_1_1, ApiError, send_error, send_json
 from framework.local.aws.database import Database
 from framework.local.aws.emr import account, clusters, instances, job_flows, labels, scaling, shapes, steps
-from framework.local.aws.emr.contract import Executor
+from framework.local.aws.emr.contract import Executor, Roles
 from framework.local.aws.emr.delays import Delays
 from framework.local.aws.emr.faults import CALLS, Faults, Kind, Rule
 from framework.local.aws.emr.faults import parse as parse_rule
@@ -48,14 +48,15 @@ class EmrService:
     Args:
         path: SQLite file of the clusters.
         executor: runs the steps and bootstrap actions; closed by its owner.
+        roles: gives these the keys of their roles.
         delays: how long provisioning takes.
     """
 
-    def __init__(self, path: Path, executor: Executor, delays: Delays) -> None:
+    def __init__(self, path: Path, executor: Executor, roles: Roles, delays: Delays) -> None:
         self._database = Database(path, SCHEMA, VERSION)
         self._closing = threading.Event()
         self.faults = Faults()
-        self._controller = Controller(self._database, executor, delays)
+        self._controller = Controller(self._database, executor, roles, delays)
 
     def start(self, runtime: Mapping[str, str]) -> None:
         """Move the clusters on. `runtime`: environment variables that every process on a cluster gets, never logged."""

@@ -60,7 +60,7 @@ def work(run: JobRun) -> Work:
         kind=WorkKind.JOB_RUN,
         name=document.get("name") or run.id,
         jar="command-runner.jar",
-        args=_spark(document, spark) if spark else _hive(driver["hive"]),
+        args=_spark(document, spark) if spark else _hive(document, driver["hive"]),
         # User Guide, "Storing logs": applications/<id>/jobs/<run>/SPARK_DRIVER/stdout.gz, HIVE_DRIVER for Hive.
         log_key=f"applications/{run.application}/jobs/{run.id}/{'SPARK' if spark else 'HIVE'}_DRIVER",
         timeout=minutes * 60 or None,
@@ -68,15 +68,7 @@ def work(run: JobRun) -> Work:
 
 
 def _spark(document: Mapping[str, object], driver: Mapping[str, object]) -> list[str]:
-    overrides = document.get("configurationOverrides") or {}
-    assert isinstance(overrides, dict)
-    conf = [
-        word
-        for item in overrides.get("applicationConfiguration", ())
-        if item["classification"] == "spark-defaults"
-        for key, value in (item.get("properties") or {}).items()
-        for word in ("--conf", f"{key}={value}")
-    ]
+    conf = _overrides(document, "spark-defaults", "--conf")
     parameters = shlex.split(str(driver.get("sparkSubmitParameters") or ""))
     arguments = driver.get("entryPointArguments") or ()
     assert isinstance(arguments, list | tuple)
@@ -84,8 +76,22 @@ def _spark(document: Mapping[str, object], driver: Mapping[str, object]) -> list
     return ["spark-submit", *conf, *parameters, str(driver["entryPoint"]), *arguments]
 
 
-def _hive(driver: Mapping[str, object]) -> list[str]:
+def _overrides(document: Mapping[str, object], classification: str, option: str) -> list[str]:
+    """A classification of the run's own configuration as options."""
+    overrides = document.get("configurationOverrides") or {}
+    assert isinstance(overrides, dict)
+    return [
+        word
+        for item in overrides.get("applicationConfiguration", ())
+        if item["classification"] == classification
+        for key, value in (item.get("properties") or {}).items()
+        for word in (option, f"{key}={value}")
+    ]
+
+
+def _hive(document: Mapping[str, object], driver: Mapping[str, object]) -> list[str]:
     query = str(driver["query"])
     source = ["-f", query] if query.startswith(("s3://", "s3a://", "file:", "/")) else ["-e", query]
     init = ["-i", str(driver["initQueryFile"])] if driver.get("initQueryFile") else []
-    return ["hive", *shlex.split(str(driver.get("parameters") or "")), *init, *source]
+    conf = _overrides(document, "hive-site", "--hiveconf")
+    return ["hive", *conf, *shlex.split(str(driver.get("parameters") or "")), *init, *source]

@@ -11,7 +11,7 @@ from typing import Any
 
 from framework.local.aws.answers import ApiError
 from framework.local.aws.database import Database
-from framework.local.aws.emr.contract import Executor, Outcome
+from framework.local.aws.emr.contract import Executor, Outcome, Roles
 from framework.local.aws.emr_serverless import launches, store
 from framework.local.aws.emr_serverless.store import Application, Document, JobRun
 
@@ -24,8 +24,8 @@ _BETWEEN = {"CREATING": "CREATED", "STARTING": "STARTED", "STOPPING": "STOPPED"}
 class Mover:
     """The lifecycle of everything that EMR Serverless keeps."""
 
-    def __init__(self, database: Database, executor: Executor) -> None:
-        self._database, self._executor = database, executor
+    def __init__(self, database: Database, executor: Executor, roles: Roles) -> None:
+        self._database, self._executor, self._roles = database, executor, roles
         self._runtime: Mapping[str, str] = {}
         self._wake = threading.Event()
         self._closed = False
@@ -130,7 +130,8 @@ class Mover:
             # Nothing is waited for on this machine: the states between are passed at once.
             for state in ("PENDING", "SCHEDULED", "RUNNING"):
                 self._move(run, state)
-            target = replace(launches.cluster(application, self._runtime), log_uri=launches.log_uri(application, run))
+            runtime = {**self._runtime, **self._roles.of_role(run.document.get("executionRole", ""), run.id)}
+            target = replace(launches.cluster(application, runtime), log_uri=launches.log_uri(application, run))
             self._executor.start(target, work)
             outcome = self._executor.outcome(application.id, work.id)
         if outcome is None:
@@ -151,6 +152,7 @@ class Mover:
             hours = (outcome.ended - outcome.started) / 3600
             changes["totalResourceUtilization"] = {"vCPUHour": 4 * hours, "memoryGBHour": 16 * hours, "storageGBHour": 20 * hours}
         self._move(run, state, details, **changes)
+        self._wake.set()  # there is room for the next one in the queue
 
     def _move(self, run: JobRun, state: str, details: str = "", **changes: Any) -> None:
         """Enter a state, on what the database holds now: a call may have tagged or cancelled the run since this pass read it."""

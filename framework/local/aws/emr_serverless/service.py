@@ -14,7 +14,7 @@ from urllib.parse import parse_qs, unquote
 from framework.local.aws.answers import ApiError, send, send_json
 from framework.local.aws.database import Database
 from framework.local.aws.emr import shapes
-from framework.local.aws.emr.contract import Executor
+from framework.local.aws.emr.contract import Executor, Roles
 from framework.local.aws.emr_serverless import store
 from framework.local.aws.emr_serverless.mover import Mover
 from framework.local.aws.emr_serverless.operations import OPERATIONS, Serverless
@@ -33,12 +33,13 @@ class ServerlessService:
     Args:
         path: SQLite file of the applications and job runs.
         executor: runs the job runs; closed by its owner.
+        roles: gives these the keys of their execution roles.
     """
 
-    def __init__(self, path: Path, executor: Executor) -> None:
+    def __init__(self, path: Path, executor: Executor, roles: Roles) -> None:
         self._database = Database(path, store.SCHEMA, store.VERSION)
         self._executor = executor
-        self._mover = Mover(self._database, executor)
+        self._mover = Mover(self._database, executor, roles)
         self._url = ""
 
     def start(self, runtime: Mapping[str, str]) -> None:

@@ -20,10 +20,19 @@ class IamDirectory:
 
     Args:
         backend: moto's backend object of a service in a region.
+        used: whether a service has any state, asked without making its object.
+        assume: see `sessions.Iam`.
     """
 
-    def __init__(self, backend: Callable[[str, str], Any]) -> None:
+    def __init__(
+        self,
+        backend: Callable[[str, str], Any],
+        used: Callable[[str], bool],
+        assume: Callable[[str, str, float], tuple[str, str, str]],
+    ) -> None:
         self._backend = backend
+        self._used = used
+        self.assume = assume
 
     def principal(self, access_key_id: str) -> Principal | None:
         """See `guard.Directory`."""
@@ -47,6 +56,18 @@ class IamDirectory:
             return None
         # A role that was deleted leaves its sessions without any permission.
         return Principal(session.arn, list(_documents([role] if role else [])), session.expiration.timestamp())
+
+    def role_of_profile(self, name: str) -> str | None:
+        """See `sessions.Iam`."""
+        if not self._used("iam"):
+            return None
+        profiles = list(self._backend("iam", _GLOBAL).instance_profiles.values())
+        profile = next((one for one in profiles if name in (one.name, one.arn)), None)
+        return str(profile.roles[0].arn) if profile and profile.roles else None
+
+    def knows_role(self, arn: str) -> bool:
+        """See `sessions.Iam`."""
+        return self._used("iam") and any(role.arn == arn for role in list(self._backend("iam", _GLOBAL).roles.values()))
 
     def secret_arn(self, name: str, region: str) -> str | None:
         """See `guard.Directory`."""

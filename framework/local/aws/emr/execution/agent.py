@@ -25,7 +25,7 @@ import psutil
 
 from framework.local import processes
 from framework.local.aws.emr.contract import Outcome, WorkKind
-from framework.local.aws.emr.execution import localize
+from framework.local.aws.emr.execution import daemons, localize
 from framework.local.aws.emr.execution.causes import explain
 from framework.local.aws.emr.execution.controller import Controller
 from framework.local.aws.emr.execution.logs import LogPusher, container_uri, log_uri
@@ -49,7 +49,7 @@ class Agent:
         self._folder = folder
         self._order = folder.order()
         self._controller = Controller(folder.log("controller"), self._order)
-        self._pusher = LogPusher(folder, self._order, localize.log_client)
+        self._pusher = LogPusher(folder, self._order, localize.LogServer.taken(os.environ).client)
         self._child: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
         self._timed_out = False
@@ -178,7 +178,7 @@ class Agent:
         if child is None:
             return
         how = read_json(self._folder.cancel) or {}
-        members = _family()
+        members = self._family()
         if not how.get("force"):
             _signal_group(child.pid, signal.SIGTERM)
             deadline = time.monotonic() + GRACE
@@ -187,20 +187,29 @@ class Agent:
                     break
                 time.sleep(0.05)
         _signal_group(child.pid, signal.SIGKILL)
-        for member in {*members, *_family()}:
+        for member in {*members, *self._family()}:
             with contextlib.suppress(psutil.Error):
                 member.kill()
 
     def _sweep(self) -> None:
         """Nothing that a step started outlives it."""
         for _ in range(5):
-            members = _family()
+            members = self._family()
             if not members:
                 return
             for member in members:
                 with contextlib.suppress(psutil.Error):
                     member.kill()
             psutil.wait_procs(members, timeout=2)
+
+    def _family(self) -> list[psutil.Process]:
+        """All that the work started, but what belongs to the cluster."""
+        found: list[psutil.Process] = []
+        with contextlib.suppress(psutil.Error):
+            spared = daemons.spared(self._folder.cluster)
+            children = psutil.Process().children(recursive=True)
+            found = [child for child in children if child.pid not in spared and child.status() != psutil.STATUS_ZOMBIE]
+        return found
 
 
 def _started(pid: int) -> float:
@@ -213,12 +222,6 @@ def _started(pid: int) -> float:
 def _signal_group(group: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
-
-
-def _family() -> list[psutil.Process]:
-    with contextlib.suppress(psutil.Error):
-        return [child for child in psutil.Process().children(recursive=True) if child.status() != psutil.STATUS_ZOMBIE]
-    return []
 
 
 def _adopt_orphans() -> None:

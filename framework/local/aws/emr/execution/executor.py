@@ -20,7 +20,7 @@ from framework.errors import EmrjobsError
 from framework.local import artifacts, processes
 from framework.local.aws.answers import ApiError
 from framework.local.aws.emr.contract import ClusterSpec, Outcome, Work
-from framework.local.aws.emr.execution import localize, node
+from framework.local.aws.emr.execution import daemons, localize, node
 from framework.local.aws.emr.execution.logs import LogPusher
 from framework.local.aws.emr.execution.workspace import Clusters, Order, WorkFolder, read_json, write_json
 from framework.local.state import Process
@@ -49,7 +49,7 @@ class LocalExecutor:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._clusters = Clusters(root)
         self._mark = mark if mark is not None else _work_mark()
-        self._s3 = s3
+        self._log_server = localize.LogServer(s3)
         self._listeners: list[Callable[[str, str], None]] = []
         self._lock = threading.RLock()
         self._watched: set[tuple[str, str]] = set()
@@ -94,8 +94,7 @@ class LocalExecutor:
             assert found is not None
             folder.create(Order.of(cluster, work))
             env = node.environment(found, cluster, mark=self._mark)
-            if self._s3:
-                env[localize.LOG_SERVER] = self._s3
+            env |= self._log_server.environment(os.environ)
             try:
                 with folder.agent_log.open("ab") as log:
                     agent = subprocess.Popen(
@@ -147,7 +146,7 @@ class LocalExecutor:
         for process in _of_cluster(cluster_id, self._mark):
             with contextlib.suppress(psutil.Error):
                 process.kill()
-        for name in ("node", "hdfs"):
+        for name in ("node", "hdfs", "daemons"):
             shutil.rmtree(cluster.path / name, ignore_errors=True)
         (cluster.path / "node.json").unlink(missing_ok=True)
         for folder in cluster.all_work():
@@ -198,7 +197,8 @@ class LocalExecutor:
         child = _process(folder, "child")
         if child is not None:
             with contextlib.suppress(psutil.Error):
-                tree = child.children(recursive=True)
+                spared = daemons.spared(folder.cluster)
+                tree = [one for one in child.children(recursive=True) if one.pid not in spared]
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(child.pid, signal.SIGKILL)
                 for process in tree:
@@ -213,7 +213,7 @@ class LocalExecutor:
 
     def _deliver(self, folder: WorkFolder) -> None:
         """Push the logs that the agent could not push."""
-        if LogPusher(folder, folder.order(), lambda: localize.log_client(self._s3)).finish(30.0):
+        if LogPusher(folder, folder.order(), self._log_server.client).finish(30.0):
             folder.undelivered.unlink(missing_ok=True)
 
     def _end(self, folder: WorkFolder, outcome: Outcome | None) -> None:

@@ -6,6 +6,8 @@ import os
 import shutil
 import tarfile
 import zipfile
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -15,6 +17,8 @@ from framework.errors import DatasetNotFound, UserError
 LOG_SERVER = "EMRJOBS_LOG_SERVER"
 """Environment variable of an agent: URL of the S3 server that takes its logs."""
 
+_LOG_KEYS = {"EMRJOBS_LOG_KEY_ID": "AWS_ACCESS_KEY_ID", "EMRJOBS_LOG_SECRET": "AWS_SECRET_ACCESS_KEY"}
+
 _S3 = ("s3", "s3a", "s3n")
 
 
@@ -23,22 +27,46 @@ def is_remote(uri: str) -> bool:
     return urlsplit(uri).scheme in _S3
 
 
+@dataclass(frozen=True)
+class LogServer:
+    """Where logs go: to the S3 server itself where it is known, so that they do not wait for the endpoint.
+
+    Attributes:
+        keys: id and secret of the endpoint; those of a step's role are for the step. None takes this process's own.
+    """
+
+    url: str | None = None
+    keys: tuple[str, str] | None = field(default=None, repr=False)
+
+    def client(self) -> Any:
+        return _client(self.url, self.keys)
+
+    def environment(self, env: Mapping[str, str]) -> dict[str, str]:
+        """What an agent gets of it; the keys are those in `env`, the endpoint's environment."""
+        if not self.url:
+            return {}
+        return {LOG_SERVER: self.url, **{name: env[own] for name, own in _LOG_KEYS.items() if own in env}}
+
+    @classmethod
+    def taken(cls, env: MutableMapping[str, str]) -> LogServer:
+        """As `environment` said it; takes it out, so that no step has it."""
+        url, *keys = (env.pop(name, None) for name in (LOG_SERVER, *_LOG_KEYS))
+        return cls(url, (keys[0], keys[1]) if keys[0] and keys[1] else None)
+
+
 def s3_client() -> Any:
     """S3 as this process's environment says; retries over a restart of the endpoint."""
-    return _client(None)
+    return _client(None, None)
 
 
-def _client(url: str | None) -> Any:
+def _client(url: str | None, keys: tuple[str, str] | None) -> Any:
     import boto3
     from botocore.config import Config
 
     config = Config(s3={"addressing_style": "path"}, retries={"max_attempts": 8, "mode": "standard"}, connect_timeout=5)
-    return boto3.client("s3", endpoint_url=url, config=config)
-
-
-def log_client(url: str | None = None) -> Any:
-    """S3 for the logs: the server itself where it is known, so that logs do not wait for the endpoint."""
-    return _client(url or os.environ.get(LOG_SERVER))
+    if keys is None:
+        return boto3.client("s3", endpoint_url=url, config=config)
+    return boto3.Session(*keys).client("s3", endpoint_url=url, config=config)
 
 
 def fetch(uri: str, folder: Path) -> Path:

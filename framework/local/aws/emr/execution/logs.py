@@ -119,8 +119,8 @@ class LogPusher:
                 sent.not_before = time.monotonic() + size / _BYTES_PER_SECOND
 
     def _files(self) -> Iterator[tuple[Path, str]]:
-        # EMR Serverless shows nothing of what starts a driver.
-        for name in ("stdout", "stderr") if self._order.work.kind is WorkKind.JOB_RUN else LOG_NAMES:
+        # EMR Serverless and YARN show nothing of what starts a driver.
+        for name in ("stdout", "stderr") if self._order.work.kind in (WorkKind.JOB_RUN, WorkKind.APPLICATION) else LOG_NAMES:
             path, uri = self._folder.log(name), log_uri(self._order, name)
             if uri is not None and path.exists():
                 yield path, uri

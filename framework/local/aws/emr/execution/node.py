@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from framework.local import artifacts
 from framework.local.aws.emr.contract import ClusterSpec
 from framework.local.aws.emr.execution import configuration
 from framework.local.aws.emr.execution.workspace import ClusterFolder, read_json, write_json
@@ -27,7 +28,7 @@ PROJECT = "EMRJOBS_PROJECT"
 _OWN_PATHS = ("/usr/lib/", "/usr/bin/", "/usr/share/aws/", "/etc/", "/home/hadoop", "/mnt/", "/var/lib/aws/", "/opt/")
 
 # Taken over from the environment of whoever started the endpoint: how this machine reaches the outside, never who it is there.
-_PASSED = ("LANG", "LC_ALL", "TMPDIR", "EMRJOBS_CACHE_DIR", "EMRJOBS_MAVEN_URL", "EMRJOBS_JAVA_HOME_17")
+_PASSED = ("LANG", "LC_ALL", "TMPDIR", "EMRJOBS_MAVEN_URL", "EMRJOBS_JAVA_HOME_17")
 _PASSED_PREFIXES = ("PIP_", "UV_")
 _PASSED_SUFFIXES = ("_PROXY", "_proxy", "_CERT_FILE", "_CA_BUNDLE")
 
@@ -217,6 +218,8 @@ def environment(node: Node, cluster: ClusterSpec, *, mark: str | None) -> dict[s
         "SHELL": "/bin/bash",
         "TZ": "UTC",
         "JAVA_HOME": str(node.java_home),
+        # By default it lies in HOME, which is the cluster's here.
+        "EMRJOBS_CACHE_DIR": str(artifacts.cache_dir()),
         "EMR_CLUSTER_ID": cluster.id,
         "EMR_RELEASE_LABEL": cluster.release,
         "AWS_REGION": cluster.region,

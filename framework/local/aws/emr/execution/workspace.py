@@ -76,6 +76,11 @@ class ClusterFolder:
         """What `hdfs:///` shows."""
         return self.path / "hdfs"
 
+    @property
+    def daemons(self) -> Path:
+        """What outlives the step that started it: see `daemons`."""
+        return self.path / "daemons"
+
     def work(self, work_id: str) -> WorkFolder:
         return WorkFolder(self.path / "work" / _name(work_id))
 

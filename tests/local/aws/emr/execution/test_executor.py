@@ -45,6 +45,19 @@ def test_a_failure_names_its_cause_and_the_log_that_says_it(cluster: Cluster) ->
     assert outcome.log_file == "s3://bucket/logs/j-1/steps/s-1/stderr.gz"
 
 
+def test_a_command_that_does_not_exist_and_an_exit_code_without_a_word_are_explained(cluster: Cluster) -> None:
+    missing = cluster.run(step("no-such-program"))
+    assert (missing.exit_code, missing.reason) == (1, "Unknown Error.")
+    assert 'Cannot run program "no-such-program"' in str(missing.message)
+    silent = cluster.run(step("bash", "-c", "exit 3", work_id="s-2"))
+    assert (silent.exit_code, silent.message) == (3, "exit code 3, and nothing in the logs")
+    assert "Step failed with exitCode 3" in cluster.log("s-2", "controller")
+    in_a_shell = cluster.run(step("bash", "-c", "no-such-program", work_id="s-3"))
+    assert in_a_shell.exit_code == 127
+    killed = cluster.run(step("bash", "-c", "kill -9 $$", work_id="s-4"))
+    assert (killed.exit_code, killed.message) == (-9, "ended by SIGKILL")
+
+
 def test_an_application_that_is_not_installed_has_no_command(cluster: Cluster) -> None:
     outcome = cluster.run(step("trino-cli", "--execute", "select 1"))
     assert outcome.exit_code == 1

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from framework.errors import UserError
+from framework.local.aws.emr.execution.commands import spark
 from framework.local.aws.emr.execution.commands.spark import Submission, prepare
 
 from .builders import node
@@ -33,6 +34,42 @@ def test_an_option_without_its_value_is_refused() -> None:
 def test_yarn_becomes_one_local_process(tmp_path: Path) -> None:
     argv = prepared(tmp_path, "--master", "yarn", "--conf", "spark.master=yarn", "s3://b/a.py", "x").submission.argv()
     assert argv == ["--master", "local[*]", "--deploy-mode", "client", "s3://b/a.py", "x"]
+
+
+@pytest.mark.parametrize(
+    ("args", "script", "arguments"),
+    [
+        (["SparkPi", "10"], "pi.py", ["10"]),
+        (["--executor-memory", "1g", "org.apache.spark.examples.JavaWordCount", "s3://b/in"], "wordcount.py", ["s3://b/in"]),
+        (["ml/als_example.py"], None, []),
+    ],
+)
+def test_run_example_runs_sparks_python_example_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: list[str], script: str | None, arguments: list[str]
+) -> None:
+    one = node(tmp_path)
+    examples = one.spark_home / "examples/src/main/python"
+    examples.mkdir(parents=True)
+    for name in ("pi.py", "wordcount.py"):
+        (examples / name).touch()
+    ran: list[list[str]] = []
+    monkeypatch.setattr(spark, "_spark", lambda node, program, argv, env=None: ran.append([program, *argv]) or 0)
+    if script is None:
+        with pytest.raises(UserError, match="not among those of the local node"):
+            spark.run_example(one, args)
+        return
+    assert spark.run_example(one, args) == 0
+    (argv,) = ran
+    place = argv.index(str(examples / script))
+    assert argv[:1] == ["spark-submit"]
+    assert argv[place + 1 :] == arguments
+
+
+def test_a_client_in_cluster_mode_waits_unless_it_is_told_not_to(tmp_path: Path) -> None:
+    never = "spark.yarn.submit.waitAppCompletion=false"
+    assert prepared(tmp_path, "--deploy-mode", "cluster", "a.py").waits
+    assert not prepared(tmp_path, "--deploy-mode", "cluster", "--conf", never, "a.py").waits
+    assert not prepared(tmp_path, "a.py", **{"spark.yarn.submit.waitAppCompletion": "false"}).waits
 
 
 def test_a_local_master_with_a_number_of_cores_is_kept(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import io
 import tarfile
 
 import pytest
+from local.aws.conftest import wait_until
 
 from .builders import step
 from .conftest import Cluster
@@ -59,3 +60,18 @@ def test_in_cluster_mode_the_drivers_output_and_its_error_are_in_the_containers_
     assert "environment: venv1 x" in gzip.decompress(cluster.get(str(outcome.log_file).removeprefix("s3://bucket/"))).decode()
     assert "(state: FINISHED)" in cluster.log("s-1", "stderr")
     assert cluster.s3.list_objects_v2(Bucket="bucket", Prefix="out/cluster/_SUCCESS")["KeyCount"] == 1
+
+
+def test_a_step_that_does_not_wait_for_its_application_completes_while_that_runs_on(cluster: Cluster) -> None:
+    go_on = cluster.root / "go-on"
+    uri = cluster.put("app/long.py", f"import os, time\nwhile not os.path.exists({str(go_on)!r}):\n    time.sleep(0.1)\nprint('at last')\n")
+    never = "spark.yarn.submit.waitAppCompletion=false"
+    outcome = cluster.run(step("spark-submit", "--deploy-mode", "cluster", "--conf", never, uri))
+    assert outcome.succeeded, cluster.log("s-1", "stderr")
+    assert "(state: ACCEPTED)" in cluster.log("s-1", "stderr")
+    (application,) = [path.name for path in (cluster.root / "j-1/work").glob("application_*")]
+    assert cluster.executor.outcome("j-1", application) is None
+    go_on.touch()
+    wait_until(lambda: cluster.executor.outcome("j-1", application) is not None, seconds=120)
+    key = f"logs/j-1/containers/{application}/{application.replace('application', 'container')}_01_000001/stdout.gz"
+    assert gzip.decompress(cluster.get(key)) == b"at last\n"

@@ -39,6 +39,13 @@ def test_paths_to_a_clusters_commands_lead_to_its_own(here: Node, tmp_path: Path
     assert argv(here, tmp_path, "/usr/lib/spark/bin/run-example", "SparkPi") == [f"{here.root}/usr/bin/run-example", "SparkPi"]
 
 
+def test_a_command_that_does_not_exist_fails_as_the_runner_on_a_cluster_does(here: Node, tmp_path: Path) -> None:
+    with pytest.raises(Refused) as refused:
+        argv(here, tmp_path, "no-such-program", "--now")
+    assert refused.value.exit_code == 1
+    assert 'Cannot run program "no-such-program" (in directory "."): error=2, No such file or directory' in refused.value.message
+
+
 def test_an_empty_command_is_refused(here: Node, tmp_path: Path) -> None:
     with pytest.raises(Refused, match="needs the command"):
         argv(here, tmp_path)

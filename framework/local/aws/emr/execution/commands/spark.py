@@ -81,6 +81,7 @@ class Prepared:
         archives: to unpack, `uri#alias`.
         files: to lie in the working folder, `uri#alias`.
         cluster_mode: the driver writes to a container's logs.
+        waits: the client of a driver in cluster mode ends with it; otherwise as soon as it is accepted.
         driver_env: variables that YARN would have given the driver.
     """
 
@@ -88,6 +89,7 @@ class Prepared:
     archives: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     cluster_mode: bool = False
+    waits: bool = True
     driver_env: dict[str, str] = field(default_factory=dict)
 
 
@@ -128,6 +130,7 @@ def prepare(submission: Submission, node: Node, defaults: dict[str, str]) -> Pre
         archives=archives,
         files=files,
         cluster_mode=cluster_mode,
+        waits=(setting("spark.yarn.submit.waitAppCompletion") or "true").lower() != "false",
         driver_env=_with_prefix(pairs, prefixes),
     )
 

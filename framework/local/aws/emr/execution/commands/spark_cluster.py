@@ -10,11 +10,14 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
+from framework.local.aws.emr.contract import Work, WorkKind
+from framework.local.aws.emr.execution import daemons
 from framework.local.aws.emr.execution.commands.spark import Prepared, bring, spark_environment
 from framework.local.aws.emr.execution.node import Node
-from framework.local.aws.emr.execution.workspace import read_json, write_json
+from framework.local.aws.emr.execution.workspace import ClusterFolder, WorkFolder, read_json, write_json
 
 CONTAINERS = "EMRJOBS_CONTAINERS"
 """Environment variable: the folder that takes `application_*/container_*/` logs of this piece of work."""
@@ -26,6 +29,8 @@ def run(node: Node, prepared: Prepared) -> int:
     """Run the driver in a container of its own; returns the exit code of YARN's client: 0, or 1 when the application failed."""
     application = _next_application(node)
     container = application.replace("application", "container") + "_01_000001"
+    if not prepared.waits:
+        return _leave(node, prepared, application, container)
     logs = Path(os.environ[CONTAINERS]) / application / container
     cwd = node.root / "mnt/yarn/usercache/hadoop/appcache" / application / container
     logs.mkdir(parents=True)
@@ -46,6 +51,40 @@ def run(node: Node, prepared: Prepared) -> int:
     _say(f"local node: the driver ended with exit code {code}")
     sys.stderr.write(f'Exception in thread "main" org.apache.spark.SparkException: Application {application} finished with failed status\n')
     return 1
+
+
+def _leave(node: Node, prepared: Prepared, application: str, container: str) -> int:
+    """Start the driver as a piece of work of its own, which outlives the step: spark.yarn.submit.waitAppCompletion=false."""
+    step = WorkFolder(Path(os.environ[CONTAINERS]).parent).order()
+    argv = (str(node.spark_home / "bin/spark-submit"), *prepared.submission.argv())
+    variables = {"PYSPARK_PYTHON": os.environ.get("PYSPARK_PYTHON", "python3"), **prepared.driver_env, "CONTAINER_ID": container}
+    work = Work(
+        id=application,
+        kind=WorkKind.APPLICATION,
+        name=step.work.name,
+        jar="command-runner.jar",
+        args=("env", *(f"{key}={value}" for key, value in variables.items()), *argv),
+        log_key=f"{step.cluster_id}/containers/{application}/{container}",
+    )
+    cluster = ClusterFolder(node.root.parent)
+    folder = cluster.work(work.id)
+    folder.create(replace(step, work=work))
+    bring(prepared, node, folder.cwd)
+    with folder.agent_log.open("ab") as log:
+        agent = subprocess.Popen(
+            [sys.executable, "-I", "-m", "framework.local.aws.emr.execution.agent", str(folder.path)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=folder.path,
+            env={name: value for name, value in os.environ.items() if name not in (CONTAINERS, "EMRJOBS_SYSLOG", "EMR_STEP_ID")},
+            start_new_session=True,
+        )
+    daemons.record(cluster, application, agent.pid)
+    _say(f"Submitted application {application}")
+    _say(f"local node: no YARN; the driver runs as one process in {container}, its output is in that container's logs")
+    _say(f"Application report for {application} (state: ACCEPTED)")
+    return 0
 
 
 def _report(driver: subprocess.Popen[bytes], application: str) -> int:

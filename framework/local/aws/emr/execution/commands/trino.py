@@ -1,4 +1,4 @@
-"""trino-cli on a local node: PyPI's Trino client, against the local Trino service while it runs."""
+"""trino-cli on a local node: PyPI's Trino client, against the cluster's own Trino server or the local Trino service."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from framework.errors import MissingExtra, ServiceUnavailable, UserError
-from framework.local.aws.emr.execution import localize
+from framework.local.aws.emr.execution import localize, trino_of_cluster
 from framework.local.aws.emr.execution.node import PROJECT, Node
 
 _FORMATS = ("CSV", "CSV_HEADER", "CSV_UNQUOTED", "CSV_HEADER_UNQUOTED", "TSV", "TSV_HEADER", "JSON", "NULL", "ALIGNED")
@@ -54,7 +54,7 @@ def cli(node: Node, args: Sequence[str]) -> int:
     text = chosen.execute
     if text is None:
         text = localize.fetch(node.path(chosen.file), Path.cwd()).read_text(encoding="utf-8")
-    connection = _connect(chosen)
+    connection = _connect(node, chosen)
     try:
         for statement in _statements(text):
             if not _execute(connection, statement, chosen.output_format) and not chosen.ignore_errors:
@@ -78,19 +78,19 @@ def _statements(text: str) -> list[str]:
     return [statement for statement in found if statement]
 
 
-def _connect(chosen: argparse.Namespace) -> Any:
+def _connect(node: Node, chosen: argparse.Namespace) -> Any:
     try:
         import trino
     except ModuleNotFoundError as exc:
         raise MissingExtra("trino-cli needs the package 'trino', which is not installed", fix="pip install 'emrjobs[trino]'") from exc
-    host, port = _server()
+    host, port = trino_of_cluster.ensure(node) if trino_of_cluster.is_configured(node) else _shared()
     session = dict(pair.split("=", 1) for pair in chosen.session)
     names = {name: getattr(chosen, name) for name in ("user", "source", "catalog", "schema")}
     return trino.dbapi.connect(host=host, port=port, session_properties=session, **names)
 
 
-def _server() -> tuple[str, int]:
-    """Where the local Trino listens: the cluster's own coordinator would be on localhost:8889.
+def _shared() -> tuple[str, int]:
+    """Where the local Trino service listens, which all clusters share that configure nothing of Trino.
 
     Raises:
         ServiceUnavailable: it does not run.
