@@ -66,6 +66,12 @@ def send_error(environ: WSGIEnvironment, start_response: StartResponse, error: A
     return send_xml(start_response, error.status, f"<ErrorResponse>{inner}<RequestId>{uuid.uuid4()}</RequestId></ErrorResponse>")
 
 
+def send_rest_error(start_response: StartResponse, error: ApiError) -> list[bytes]:
+    """An error of a rest-json service."""
+    body = json.dumps({"message": error.message}).encode()
+    return send(start_response, error.status, body, "application/json", [("x-amzn-ErrorType", error.code)])
+
+
 def send_s3_error(start_response: StartResponse, error: ApiError) -> list[bytes]:
     """An error in S3's own shape, whose root is `<Error>`."""
     inner = f"<Code>{escape(error.code)}</Code><Message>{escape(error.message)}</Message>"

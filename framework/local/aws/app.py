@@ -19,6 +19,7 @@ from framework.local.aws.emr import EmrService, FaultPage
 from framework.local.aws.emr.contract import Executor
 from framework.local.aws.emr.delays import Delays
 from framework.local.aws.emr_serverless import ServerlessService
+from framework.local.aws.emr_serverless import service as serverless
 from framework.local.aws.emr_serverless.operations import PAGE_PATH
 from framework.local.aws.glue import GlueService
 from framework.local.aws.iam import Guard, Sessions
@@ -70,7 +71,10 @@ class Endpoint:
             "emr-serverless": self._serverless or unavailable,
             "emr-containers": unavailable,
         }
-        guarded = {name: Guard(handler, directory, _own_keys() if name == S3 else None) for name, handler in self.handlers.items()}
+        guarded = {
+            name: Guard(handler, directory, _own_keys() if name == S3 else None, serverless.read if name == "emr-serverless" else None)
+            for name, handler in self.handlers.items()
+        }
         pages: dict[str, Handler] = {HEALTH: self._health}
         if self._emr:
             pages[FAULTS] = FaultPage(self._emr)

@@ -1,6 +1,7 @@
 """Names of configuration classifications, and how those of a cluster and of an instance group merge.
 
-The names are those of the Release Guide's pages (releases 5.x to 7.x), "Configuration classifications".
+The names are those of the Release Guide's pages, "<release> configuration classifications": all of emr-6.4.0's page, which was
+read whole, and those of other releases that excerpts show. So a name of a newer release may be missing here.
 """
 
 from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Iterable, Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
 
-from framework.local.aws.answers import ApiError, send, send_json
+from framework.local.aws.answers import ApiError, send_json, send_rest_error
 from framework.local.aws.database import Database
 from framework.local.aws.emr import shapes
 from framework.local.aws.emr.contract import Executor, Roles
@@ -57,10 +56,10 @@ class ServerlessService:
             context = Serverless(self._database, call.region, caller, self._url, self._mover.poke, self._executor.release)
             answer = operation(context, request)
         except ApiError as error:
-            return _error(start_response, error)
+            return send_rest_error(start_response, error)
         except Exception:
             _log.exception("emr-serverless %s %s failed", environ["REQUEST_METHOD"], environ.get("PATH_INFO"))
-            return _error(start_response, ApiError("InternalServerException", "The call failed; see the log.", 500))
+            return send_rest_error(start_response, ApiError("InternalServerException", "The call failed; see the log.", 500))
         return send_json(start_response, 200, answer)
 
     def page(self, call: Call, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -74,11 +73,6 @@ class ServerlessService:
         """Stop deciding and close the file."""
         self._mover.close()
         self._database.close()
-
-
-def _error(start_response: StartResponse, error: ApiError) -> Iterable[bytes]:
-    body = json.dumps({"message": error.message}).encode()
-    return send(start_response, error.status, body, "application/json", [("x-amzn-ErrorType", error.code)])
 
 
 def read(environ: WSGIEnvironment) -> tuple[str, dict[str, Any]]:

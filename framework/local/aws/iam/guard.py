@@ -6,14 +6,14 @@ import io
 import json
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs
 
 from botocore.credentials import Credentials
 
-from framework.local.aws.answers import ApiError, send_error, send_s3_error
+from framework.local.aws.answers import ApiError, send_error, send_rest_error, send_s3_error
 from framework.local.aws.iam import needs, policy
 from framework.local.aws.iam.resign import resign
 from framework.local.aws.json_service import read_body
@@ -54,6 +54,9 @@ class Directory(Protocol):
         """The ARN of a secret, None when there is none."""
 
 
+Read = Callable[["WSGIEnvironment"], tuple[str, Mapping[str, Any]]]
+
+
 class Guard:
     """Wraps a handler: the calls of IAM's principals are checked, all others are passed on.
 
@@ -61,12 +64,14 @@ class Guard:
         handler: the service.
         directory: knows the principals.
         keys: of the S3 server, with which the calls of principals are signed anew; None for all other services.
+        read: name and parameters of a call of EMR Serverless, whose operation stands in its path; None for all other services.
     """
 
-    def __init__(self, handler: Handler, directory: Directory, keys: Credentials | None = None) -> None:
+    def __init__(self, handler: Handler, directory: Directory, keys: Credentials | None = None, read: Read | None = None) -> None:
         self._handler = handler
         self._directory = directory
         self._keys = keys
+        self._read = read
 
     def __call__(self, call: Call, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         principal = self._directory.principal(call.access_key_id) if call.access_key_id else None
@@ -78,6 +83,8 @@ class Guard:
             for need in self._needs(call, environ):
                 _check(principal, need, call)
         except ApiError as error:
+            if self._read is not None:
+                return send_rest_error(start_response, error)
             if call.service != S3:
                 return send_error(environ, start_response, error)
             Body(environ).drain()  # the client sends all of it before it reads the answer
@@ -90,6 +97,13 @@ class Guard:
         if call.service == S3:
             return needs.of_s3(environ, lambda: _peek(environ))
         body = _peek(environ)
+        if self._read is not None:
+            try:
+                return needs.of_serverless(call, *self._read(environ))
+            except ApiError:
+                return []  # there is no such call: the service itself says so
+            finally:
+                environ["wsgi.input"] = io.BytesIO(body)
         if call.operation is None:
             return [needs.Need(f"{call.service}:{_action(environ, body)}", _role(body))]
         return needs.of_json(call, _parsed(body), self._directory.secret_arn)

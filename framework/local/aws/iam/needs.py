@@ -143,6 +143,18 @@ def of_json(call: Call, request: Mapping[str, Any], secret_arn: Callable[[str, s
     return [Need(action, resource) for resource in make(call, request, secret_arn)] + _passed_roles(call, request)
 
 
+def of_serverless(call: Call, operation: str, request: Mapping[str, Any]) -> list[Need]:
+    """What a call of EMR Serverless needs: on the application or job run that it is about, and to pass a run's role."""
+    resource = str(request.get("resourceArn") or ANY)
+    if "applicationId" in request:
+        path = f"/applications/{request['applicationId']}"
+        if "jobRunId" in request:
+            path += f"/jobruns/{request['jobRunId']}"
+        resource = arn("emr-serverless", call.region, path)
+    role = request.get("executionRoleArn")
+    return [Need(f"emr-serverless:{operation}", resource), *([Need("iam:PassRole", str(role))] if role else [])]
+
+
 def _glue(call: Call, request: Mapping[str, Any], _: object) -> Iterable[str]:
     """The catalog, and the database and table that the request names: each of them must be allowed."""
     if not _GLUE_NAMES.search(call.operation or ""):
@@ -200,7 +212,7 @@ def _passed_roles(call: Call, request: Mapping[str, Any]) -> list[Need]:
     """A role that is handed to EMR has to be passed: IAM User Guide, "Granting permissions to pass a role"."""
     if call.service != "elasticmapreduce" or call.operation not in ("RunJobFlow", "AddJobFlowSteps"):
         return []
-    roles = [request.get(name) for name in ("ServiceRole", "JobFlowRole", "AutoScalingRole", "ExecutionRoleArn")]
+    roles = [request.get(name) for name in ("ServiceRole", "JobFlowRole", "AutoScalingRole", "ExecutionRoleArn", "StepExecutionRoleArn")]
     return [
         Need("iam:PassRole", role if str(role).startswith("arn:") else f"arn:aws:iam::{ACCOUNT_ID}:role/{role}") for role in roles if role
     ]

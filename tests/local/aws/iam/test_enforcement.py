@@ -139,3 +139,19 @@ def test_a_user_has_the_policies_of_its_groups_and_a_change_counts_at_once(s3_en
 
 def test_anybody_may_ask_who_they_are(s3_endpoint: EndpointProcess, session: Callable[..., Keys]) -> None:
     assert ":assumed-role/" in s3_endpoint.client("sts", session()).get_caller_identity()["Arn"]
+
+
+def test_a_role_may_use_the_applications_of_emr_serverless_that_its_policy_names(
+    s3_endpoint: EndpointProcess, session: Callable[..., Keys]
+) -> None:
+    made = s3_endpoint.client("emr-serverless").create_application(releaseLabel="emr-7.12.0", type="SPARK")
+    allowed = s3_endpoint.client("emr-serverless", session(allow("emr-serverless:GetApplication", on=made["arn"])))
+    assert allowed.get_application(applicationId=made["applicationId"])["application"]["arn"] == made["arn"]
+    with pytest.raises(ClientError, match=r"\(AccessDeniedException\).*not authorized to perform: emr-serverless:ListApplications"):
+        allowed.list_applications()
+    with pytest.raises(ClientError, match=r"not authorized to perform: emr-serverless:StartJobRun on resource: .*/applications/00"):
+        allowed.start_job_run(
+            applicationId=made["applicationId"],
+            executionRoleArn="arn:aws:iam::123456789012:role/r",
+            jobDriver={"sparkSubmit": {"entryPoint": "s3://b/a.py"}},
+        )

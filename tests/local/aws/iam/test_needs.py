@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from local.aws.conftest import environ
 
-from framework.local.aws.iam.needs import of_json, of_s3
+from framework.local.aws.iam.needs import of_json, of_s3, of_serverless
 from framework.local.aws.router import Call
 
 GLUE = "arn:aws:glue:us-east-1:123456789012:"
@@ -86,3 +86,21 @@ def test_roles_that_are_handed_to_emr_have_to_be_passed() -> None:
         ("iam:PassRole", "arn:aws:iam::123456789012:role/Service"),
         ("iam:PassRole", "arn:aws:iam::123456789012:role/Nodes"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("operation", "request_", "expected"),
+    [
+        ("CreateApplication", {"type": "SPARK"}, ["emr-serverless:CreateApplication *"]),
+        (
+            "StartJobRun",
+            {"applicationId": "00a", "executionRoleArn": "arn:aws:iam::123456789012:role/etl"},
+            ["emr-serverless:StartJobRun {arn}/applications/00a", "iam:PassRole arn:aws:iam::123456789012:role/etl"],
+        ),
+        ("GetJobRun", {"applicationId": "00a", "jobRunId": "00r"}, ["emr-serverless:GetJobRun {arn}/applications/00a/jobruns/00r"]),
+    ],
+)
+def test_calls_of_emr_serverless_are_about_applications_and_job_runs(operation: str, request_: dict[str, str], expected: list[str]) -> None:
+    needs = of_serverless(Call("emr-serverless"), operation, request_)
+    arn = "arn:aws:emr-serverless:us-east-1:123456789012:"
+    assert [f"{one.action} {one.resource}" for one in needs] == [text.format(arn=arn) for text in expected]
