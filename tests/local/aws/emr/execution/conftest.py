@@ -40,7 +40,7 @@ class Cluster:
     def start(self, work: Work) -> None:
         self.executor.start(self.spec, work)
 
-    def wait(self, work_id: str, seconds: float = 120) -> Outcome:
+    def wait(self, work_id: str, seconds: float = 400) -> Outcome:
         with self._condition:
             assert self._condition.wait_for(lambda: work_id in self._ended, seconds), f"{work_id} did not end"
         outcome = self.executor.outcome(self.spec.id, work_id)

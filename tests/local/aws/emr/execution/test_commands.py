@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,22 @@ def test_streaming_runs_programs_over_s3_and_will_not_write_twice(cluster: Clust
     assert cluster.get("stream/out/part-00000") == b"a\t2\nb\t1\n"
     assert "map 100% reduce 100%" in cluster.log("s-1", "syslog")
     assert cluster.run(step(*args, work_id="s-2")).reason == "Output directory already exists."
+
+
+@pytest.mark.services
+@pytest.mark.slow
+def test_a_custom_jar_from_s3_runs_its_main_class_with_its_arguments_and_properties(cluster: Cluster) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as jar:
+        # A class that is on Hadoop's class path saves a compiler.
+        jar.writestr("META-INF/MANIFEST.MF", "Manifest-Version: 1.0\nMain-Class: org.apache.hadoop.fs.FsShell\n")
+    cluster.s3.put_object(Bucket="bucket", Key="jars/own.jar", Body=packed.getvalue())
+    cluster.put("jars/in/a.txt", "from s3\n")
+    work = step("-cat", "s3://bucket/jars/in/a.txt", jar="s3://bucket/jars/own.jar", properties={"java.net.preferIPv4Stack": "true"})
+    outcome = cluster.run(work)
+    assert outcome.succeeded, cluster.log("s-1", "stderr")
+    assert cluster.log("s-1", "stdout") == "from s3\n"
+    assert "hadoop jar s3://bucket/jars/own.jar -cat s3://bucket/jars/in/a.txt" in cluster.log("s-1", "controller")
 
 
 @pytest.mark.services

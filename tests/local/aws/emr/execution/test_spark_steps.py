@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+import zipfile
 
 import pytest
 from local.aws.conftest import wait_until
@@ -22,6 +23,10 @@ rows = spark.read.text("s3://bucket/in/words.txt")
 rows.groupBy("value").count().coalesce(1).write.mode("overwrite").csv(sys.argv[1])
 print("environment:", open("environment/name").read(), spark.conf.get("spark.my"), os.environ.get("FROM_CLUSTER"))
 if len(sys.argv) > 2:
+    import helper
+
+    loader = spark._jvm.Thread.currentThread().getContextClassLoader()
+    print("brought:", helper.NAME, loader.getResource("from-the-jar.txt") is not None)
     raise ValueError(sys.argv[2])
 """
 
@@ -53,11 +58,19 @@ def test_a_script_reads_and_writes_s3_with_its_archive_and_the_clusters_configur
 
 def test_in_cluster_mode_the_drivers_output_and_its_error_are_in_the_containers_logs(cluster: Cluster, archive: str) -> None:
     uri = cluster.put("app/job.py", SCRIPT)
-    args = ("--deploy-mode", "cluster", "--conf", "spark.my=x", "--archives", archive, uri, "s3://bucket/out/cluster", "no carrier")
+    helper = cluster.put("app/helper.py", "NAME = 'a module'\n")
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as jar:
+        jar.writestr("from-the-jar.txt", "here")
+    cluster.s3.put_object(Bucket="bucket", Key="app/own.jar", Body=packed.getvalue())
+    brought = ("--py-files", helper, "--jars", "s3://bucket/app/own.jar", "--archives", archive)
+    args = ("--deploy-mode", "cluster", "--conf", "spark.my=x", *brought, uri, "s3://bucket/out/cluster", "no carrier")
     outcome = cluster.run(step("spark-submit", *args))
     assert (outcome.exit_code, outcome.message) == (1, "ValueError: no carrier")
     assert "/containers/application_" in str(outcome.log_file)
-    assert "environment: venv1 x" in gzip.decompress(cluster.get(str(outcome.log_file).removeprefix("s3://bucket/"))).decode()
+    said = gzip.decompress(cluster.get(str(outcome.log_file).removeprefix("s3://bucket/"))).decode()
+    assert "environment: venv1 x" in said
+    assert "brought: a module True" in said
     assert "(state: FINISHED)" in cluster.log("s-1", "stderr")
     assert cluster.s3.list_objects_v2(Bucket="bucket", Prefix="out/cluster/_SUCCESS")["KeyCount"] == 1
 

@@ -77,8 +77,7 @@ def test_statements_of_a_cluster_run_on_its_own_catalogs_and_its_server_ends_wit
     cluster.spec = type(cluster.spec)(**{**vars(cluster.spec), "applications": ["Trino"], "configurations": configurations()})
     cluster.executor.prepare(cluster.spec)
     make = "CREATE SCHEMA iceberg.lake; CREATE TABLE iceberg.lake.t AS SELECT 42 AS n; CREATE TABLE memory.default.kept AS SELECT 7 AS n"
-    cluster.start(step("trino-cli", "--execute", make))
-    outcome = cluster.wait("s-1", seconds=400)
+    outcome = cluster.run(step("trino-cli", "--execute", make))
     assert outcome.succeeded, cluster.log("s-1", "stderr")
     assert "these stay as the local node has them: query.max-memory-per-node" in cluster.log("s-1", "stderr")
     assert cluster.s3.list_objects_v2(Bucket="bucket", Prefix="trino-lake/")["KeyCount"] > 0
