@@ -65,10 +65,12 @@ class FakeExecutor:
         if wanted != "hold":
             self.finish(cluster.id, work.id, 0 if wanted == "ok" else 1)
 
-    def finish(self, cluster_id: str, work_id: str, exit_code: int = 0, *, cancelled: bool = False) -> None:
+    def finish(
+        self, cluster_id: str, work_id: str, exit_code: int = 0, *, cancelled: bool = False, reason: str | None = "Unknown Error."
+    ) -> None:
         message = None if exit_code == 0 else "it broke"
         log = None if exit_code == 0 else "s3://logs/stderr.gz"
-        reason = None if exit_code == 0 else "Unknown Error."
+        reason = None if exit_code == 0 else reason
         with self._lock:
             self._outcomes[cluster_id, work_id] = Outcome(exit_code, reason, message, log, cancelled, ended=time.time())
         self._listener(cluster_id, work_id)

@@ -109,6 +109,10 @@ class Roles(Protocol):
         """Environment variables with the keys of a role, given by its ARN."""
 
 
+TIMED_OUT = "Timed out."
+"""Reason of an outcome: it ran longer than its `timeout`."""
+
+
 class Executor(Protocol):
     """Runs work in process groups of this machine. Safe to call from any thread; every method is idempotent.
 

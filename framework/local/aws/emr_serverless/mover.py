@@ -11,13 +11,15 @@ from typing import Any
 
 from framework.local.aws.answers import ApiError
 from framework.local.aws.database import Database
-from framework.local.aws.emr.contract import Executor, Outcome, Roles
+from framework.local.aws.emr.contract import TIMED_OUT, Executor, Outcome, Roles
 from framework.local.aws.emr_serverless import launches, store
 from framework.local.aws.emr_serverless.store import Application, Document, JobRun
 
 _log = logging.getLogger(__name__)
 
 _DEFAULT_IDLE_MINUTES = 15
+# Of an application with a scheduler configuration (API reference, SchedulerConfiguration).
+_DEFAULT_CONCURRENT_RUNS, _DEFAULT_QUEUE_MINUTES = 15, 360
 _BETWEEN = {"CREATING": "CREATED", "STARTING": "STARTED", "STOPPING": "STOPPED"}
 
 
@@ -86,16 +88,29 @@ class Mover:
             self._enter(application, "STARTED")
         if application.state != "STARTED":
             return None
-        limit = application.document.get("schedulerConfiguration", {}).get("maxConcurrentRuns")
+        scheduler = application.document.get("schedulerConfiguration")
+        limit = None if scheduler is None else scheduler.get("maxConcurrentRuns", _DEFAULT_CONCURRENT_RUNS)
         running = sum(run.state not in ("SUBMITTED", "QUEUED") for run in runs)
+        waits = []
         for run in runs:
             if run.state in ("SUBMITTED", "QUEUED"):
                 if limit is not None and running >= limit:
-                    self._move(run, "QUEUED")
+                    waits.append(self._queue(run, (scheduler or {}).get("queueTimeoutMinutes", _DEFAULT_QUEUE_MINUTES)))
                     continue
                 running += 1
             self._follow(application, run)
-        return self._idle(application, runs)
+        waits.append(self._idle(application, runs))
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def _queue(self, run: JobRun, minutes: float) -> float | None:
+        """Have a run wait for its turn; returns after how many seconds its time in the queue is over."""
+        self._move(run, "QUEUED")
+        left = float(run.work["queued_at"] + minutes * 60 - time.time())
+        if left > 0:
+            return left
+        # User Guide, "Job concurrency and queuing": "If queue timeout is reached earlier, your job times out." Wording not confirmed.
+        self._end(run, "CANCELLED", "Job run timed out in the queue", Outcome(None, cancelled=True, ended=time.time()))
+        return None
 
     def _idle(self, application: Application, runs: list[JobRun]) -> float | None:
         """Stop an application that had nothing to do for as long as its configuration says."""
@@ -138,6 +153,9 @@ class Mover:
             return
         if outcome.succeeded:
             self._end(run, "SUCCESS", "", outcome)
+        elif outcome.reason == TIMED_OUT:
+            # API reference, StartJobRun: "If the job run exceeds this duration, EMR Serverless cancels it". Wording not confirmed.
+            self._end(run, "CANCELLED", "Job run timed out", outcome)
         elif run.work["attempt"] < run.document.get("retryPolicy", {}).get("maxAttempts", 1):
             self._move(run, "PENDING", attempt=run.work["attempt"] + 1)
             self.poke()
@@ -170,6 +188,10 @@ class Mover:
                 run.work["attempt"] = changes["attempt"]
             if state == "RUNNING":
                 run.document["startedAt"] = time.time()
+            if state == "QUEUED":
+                run.work["queued_at"] = time.time()
+            elif run.state == "QUEUED":
+                run.document["queuedDurationMilliseconds"] = round((time.time() - run.work["queued_at"]) * 1000)
             run.enter(state, details)
             run.save(connection)
 

@@ -86,12 +86,21 @@ def _once(serverless: Serverless, request: dict[str, Any], act: Callable[[sqlite
 # ---------------------------------------------------------------------------------------------------------- applications
 
 
+def _check_scheduler(request: Mapping[str, Any]) -> None:
+    """Ranges of the API reference, SchedulerConfiguration; wording not confirmed."""
+    for name, least, most in (("queueTimeoutMinutes", 15, 720), ("maxConcurrentRuns", 1, 1000)):
+        value = request.get("schedulerConfiguration", {}).get(name, least)
+        if not least <= value <= most:
+            raise _invalid(f"{name} must be between {least} and {most}")
+
+
 def create_application(serverless: Serverless, request: dict[str, Any]) -> Document:
     kind = TYPES.get(request["type"].lower())
     if kind is None:
         raise _invalid(f"Unsupported application type {request['type']}: it is SPARK or HIVE")
     if request["releaseLabel"] not in known_releases(serverless.region):
         raise _invalid(f"Release label {request['releaseLabel']} is not supported by the local endpoint")
+    _check_scheduler(request)
 
     def act(connection: sqlite3.Connection) -> Document:
         application_id, now = store.new_id(), time.time()
@@ -128,6 +137,7 @@ def list_applications(serverless: Serverless, request: dict[str, Any]) -> Docume
 def update_application(serverless: Serverless, request: dict[str, Any]) -> Document:
     application_id = request.pop("applicationId")
     request.pop("clientToken")
+    _check_scheduler(request)
     with serverless.database.write() as connection:
         application = _application(connection, application_id)
         _require(application, "CREATED", "STOPPED")

@@ -12,8 +12,9 @@ import pytest
 from emr_executor import FakeExecutor, NoRoles
 from local.aws.conftest import wait_until
 
+from framework.local.aws.answers import ApiError
 from framework.local.aws.database import Database
-from framework.local.aws.emr.contract import ClusterSpec, Roles, Work
+from framework.local.aws.emr.contract import TIMED_OUT, ClusterSpec, Roles, Work
 from framework.local.aws.emr_serverless import store
 from framework.local.aws.emr_serverless.mover import Mover
 from framework.local.aws.emr_serverless.operations import OPERATIONS, Serverless
@@ -134,6 +135,36 @@ def test_runs_over_the_limit_are_queued_and_follow_in_their_order(service: Servi
     service.finish(application, second)
     service.reach("SUCCESS", application, second)
     assert [work.id for work in service.executor.started] == [first, second]
+
+
+def test_a_run_that_waits_longer_than_the_queue_allows_is_cancelled(service: Service) -> None:
+    application = service.application(schedulerConfiguration={"maxConcurrentRuns": 1})
+    with service.database.write() as connection:  # the API's least is a quarter of an hour
+        found = store.application(connection, application)
+        assert found is not None
+        found.document["schedulerConfiguration"]["queueTimeoutMinutes"] = 0.005
+        found.save(connection)
+    first, second = service.run(application), service.run(application)
+    service.reach("CANCELLED", application, second)
+    assert service.job_run(application, second)["stateDetails"] == "Job run timed out in the queue"
+    assert service.job_run(application, second)["queuedDurationMilliseconds"] >= 300
+    assert service.state(application, first) == "RUNNING"
+
+
+@pytest.mark.parametrize("wrong", [{"maxConcurrentRuns": 0}, {"queueTimeoutMinutes": 721}])
+def test_a_scheduler_outside_the_apis_ranges_is_refused(service: Service, wrong: dict[str, int]) -> None:
+    with pytest.raises(ApiError, match="must be between"):
+        service.call("CreateApplication", releaseLabel="emr-7.12.0", type="SPARK", clientToken="t", schedulerConfiguration=wrong)
+
+
+def test_a_run_that_takes_too_long_is_cancelled_and_not_tried_again(service: Service) -> None:
+    application = service.application()
+    run = service.run(application, retryPolicy={"maxAttempts": 3}, executionTimeoutMinutes=1)
+    service.reach("RUNNING", application, run)
+    assert service.executor.started[0].timeout == 60
+    service.executor.finish(application, run, -15, reason=TIMED_OUT)
+    service.reach("CANCELLED", application, run)
+    assert len(service.executor.started) == 1
 
 
 def test_a_running_run_is_cancelled_and_not_tried_again(service: Service) -> None:

@@ -24,7 +24,7 @@ from typing import IO
 import psutil
 
 from framework.local import processes
-from framework.local.aws.emr.contract import Outcome, WorkKind
+from framework.local.aws.emr.contract import TIMED_OUT, Outcome, WorkKind
 from framework.local.aws.emr.execution import daemons, localize
 from framework.local.aws.emr.execution.causes import explain
 from framework.local.aws.emr.execution.controller import Controller
@@ -131,7 +131,7 @@ class Agent:
 
     def _judge(self, code: int) -> Outcome:
         if self._timed_out:
-            return Outcome(code, "Timed out.", f"It ran longer than {self._order.work.timeout:.0f} seconds.", self._where("controller"))
+            return Outcome(code, TIMED_OUT, f"It ran longer than {self._order.work.timeout:.0f} seconds.", self._where("controller"))
         if self._cancelled():
             return Outcome(code, cancelled=True)
         if self._stopping.is_set():
