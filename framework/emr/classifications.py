@@ -11,7 +11,8 @@ from framework.emr.cluster import Cluster
 Properties = dict[str, dict[str, str]]
 
 _GLUE_FACTORY = "com.amazonaws.glue.catalog.metastore.AWSGlueDataCatalogHiveClientFactory"
-# EMR reads the value on the cluster: Management Guide, Store sensitive configuration data in AWS Secrets Manager.
+# Before a property's name: its value is the ARN of a secret, which EMR reads (Release Guide, "Store sensitive configuration data in
+# AWS Secrets Manager").
 _SECRET = "EMR.secret@"
 _DRIVERS = {"mysql": "org.mariadb.jdbc.Driver", "mariadb": "org.mariadb.jdbc.Driver", "postgresql": "org.postgresql.Driver"}
 
@@ -25,11 +26,14 @@ def derive(cluster: Cluster) -> list[dict[str, Any]]:
     return [{"Classification": name, "Properties": dict(sorted(found[name].items()))} for name in sorted(found)]
 
 
-def secret_reference(reference: str) -> str | None:
-    """`${secretsmanager:NAME}` as EMR's own annotation; None where EMR cannot read it (a key of a JSON secret, another store)."""
+def secret_property(name: str, reference: str) -> dict[str, str]:
+    """A property that is `${secretsmanager:ARN}`, in EMR's own annotation.
+
+    Empty where EMR cannot read it: a secret by its name, a key of a JSON secret, another store.
+    """
     inner = reference.removeprefix("${").removesuffix("}")
-    kind, _, name = inner.partition(":")
-    return f"{_SECRET}{name}" if kind == "secretsmanager" and "#" not in name else None
+    kind, _, arn = inner.partition(":")
+    return {f"{_SECRET}{name}": arn} if kind == "secretsmanager" and arn.startswith("arn:") and "#" not in arn else {}
 
 
 def _catalog(cluster: Cluster) -> Properties:
@@ -43,7 +47,7 @@ def _catalog(cluster: Cluster) -> Properties:
             "javax.jdo.option.ConnectionURL": metastore.url,
             "javax.jdo.option.ConnectionDriverName": _DRIVERS[database],
             "javax.jdo.option.ConnectionUserName": metastore.user,
-            "javax.jdo.option.ConnectionPassword": str(secret_reference(metastore.password)),
+            **secret_property("javax.jdo.option.ConnectionPassword", metastore.password),
         }
     }
 
@@ -84,13 +88,13 @@ def _first_of_each_kind(connections: Mapping[str, Connection]) -> dict[str, Conn
 
 
 def _trino_connection(connection: Connection) -> dict[str, str]:
-    password = secret_reference(connection.password) if connection.password else None
-    if password is None:
+    password = secret_property("connection-password", connection.password) if connection.password else {}
+    if not password:
         return {}
     port = connection.port or {"postgresql": 5432, "mysql": 3306}[connection.kind]
     database = f"/{connection.database}" if connection.kind == "postgresql" else ""
     return {
         "connection-url": f"jdbc:{connection.kind}://{connection.host}:{port}{database}",
         "connection-user": connection.user,
-        "connection-password": password,
+        **password,
     }

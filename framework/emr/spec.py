@@ -175,7 +175,7 @@ class Metastore(Section):
 
     @model_validator(mode="after")
     def _emr_can_read_it(self) -> Metastore:
-        if not self.password.startswith("${secretsmanager:") or "#" in self.password:
+        if not self.password.startswith("${secretsmanager:arn:") or "#" in self.password:
             raise ValueError("password must be ${secretsmanager:ARN} of a secret that is the password itself: EMR reads it on the cluster")
         return self
 

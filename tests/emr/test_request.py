@@ -85,7 +85,7 @@ def test_an_external_metastore_takes_the_place_of_glue_and_keeps_its_password_ou
     assert found["hive-site"] == {
         "hive.exec.parallel": "true",
         "javax.jdo.option.ConnectionDriverName": "org.mariadb.jdbc.Driver",
-        "javax.jdo.option.ConnectionPassword": "EMR.secret@arn:aws:secretsmanager:eu-west-1:123456789012:secret:hive-AbCdEf",
+        "EMR.secret@javax.jdo.option.ConnectionPassword": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:hive-AbCdEf",
         "javax.jdo.option.ConnectionURL": "jdbc:mysql://hive.example.internal:3306/hive",
         "javax.jdo.option.ConnectionUserName": "hive",
     }

@@ -13,6 +13,9 @@ from typing import Any
 
 from framework.local.aws.emr.operation import invalid
 
+SECRET = "EMR.secret@"
+"""Before the name of a property whose value is the ARN of a secret."""
+
 _NAMES = frozenset(Path(__file__).with_suffix(".txt").read_text(encoding="utf-8").split())
 # One of each connector of the engine: the catalog's name, and what follows it.
 _CONNECTOR = re.compile(r"(trino|presto|prestosql)-connector-[a-z0-9_-]+")
@@ -32,6 +35,20 @@ def check(configurations: Iterable[Mapping[str, Any]]) -> None:
         if name in seen:
             raise invalid(f"The configuration classification '{name}' is given more than once.")  # own wording
         seen.add(name)
+
+
+def shown(value: Any) -> Any:
+    """A request, or a part of it, as the API shows it: properties that are secrets lose their annotation, and keep the ARN as value
+    (Release Guide, "Store sensitive configuration data in AWS Secrets Manager").
+    """
+    if isinstance(value, list):
+        return [shown(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    found = {name: shown(item) for name, item in value.items()}
+    if "Classification" in value and value.get("Properties"):
+        found["Properties"] = {name.removeprefix(SECRET): text for name, text in value["Properties"].items()}
+    return found
 
 
 def merged(outer: Iterable[Mapping[str, Any]], inner: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

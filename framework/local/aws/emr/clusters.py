@@ -38,7 +38,8 @@ def run_job_flow(emr: Emr, request: dict[str, Any]) -> dict[str, Any]:
     rules.run_job_flow(request, emr.region)
     now, cluster_id = store.now(), store.new_id("j-")
     names = (request["Name"], cluster_id)
-    cluster = Cluster(cluster_id, emr.region, now, _document(emr, cluster_id, request, now), _work(emr, request, now))
+    work, request = _work(emr, request, now), classifications.shown(request)
+    cluster = Cluster(cluster_id, emr.region, now, _document(emr, cluster_id, request, now), work)
     if failing := emr.faults.of_cluster(Kind.BOOTSTRAP_FAILURE, names):
         cluster.work["failing_bootstrap"] = failing.action
     instances = request["Instances"]

@@ -85,7 +85,7 @@ def add_instance_groups(emr: Emr, request: dict[str, Any]) -> dict[str, Any]:
         _must_have(cluster, "INSTANCE_GROUP")
         present = store.collections(connection, cluster.id)
         new: list[Collection] = []
-        for config in request["InstanceGroups"]:
+        for config in classifications.shown(request["InstanceGroups"]):
             rules.check_group(config, cluster.document["ReleaseLabel"])
             if config["InstanceRole"] == "MASTER" or (
                 config["InstanceRole"] == "CORE" and any(one.role == "CORE" for one in [*present, *new])
@@ -132,7 +132,7 @@ def _change_group(emr: Emr, connection: sqlite3.Connection, cluster: Cluster, co
     if "Configurations" in change:
         classifications.check(change["Configurations"])
         before = document["Configurations"] if change.get("ReconfigurationType") == "MERGE" else ()
-        document["Configurations"] = classifications.merged(before, change["Configurations"])
+        document["Configurations"] = classifications.merged(before, classifications.shown(change["Configurations"]))
         document["ConfigurationsVersion"] += 1
         document["LastSuccessfullyAppliedConfigurations"] = document["Configurations"]
         document["LastSuccessfullyAppliedConfigurationsVersion"] = document["ConfigurationsVersion"]
@@ -140,7 +140,7 @@ def _change_group(emr: Emr, connection: sqlite3.Connection, cluster: Cluster, co
 
 
 def add_instance_fleet(emr: Emr, request: dict[str, Any]) -> dict[str, Any]:
-    config = request["InstanceFleet"]
+    config = classifications.shown(request["InstanceFleet"])
     with emr.database.write() as connection:
         cluster = find_cluster(emr, connection, request["ClusterId"])
         must_be_active(cluster)

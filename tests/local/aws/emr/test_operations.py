@@ -40,6 +40,19 @@ def test_a_cluster_is_described_as_it_was_asked_for(emr: Emr) -> None:
     emr.api.terminate_job_flows(JobFlowIds=[cluster])
 
 
+def test_a_property_that_is_a_secret_is_shown_by_its_arn_and_handed_on_with_its_annotation(emr: Emr) -> None:
+    arn = "arn:aws:secretsmanager:us-east-1:123456789012:secret:own-AbCdEf"
+    site = [{"Classification": "core-site", "Properties": {"EMR.secret@fs.key": arn, "a": "1"}}]
+    instances = {"InstanceGroups": [group("MASTER", Configurations=site)], "KeepJobFlowAliveWhenNoSteps": True}
+    cluster = emr.run(instances=instances, Configurations=site)
+    emr.reach(cluster, "WAITING")
+    shown = {"fs.key": arn, "a": "1"}
+    assert emr.cluster(cluster)["Configurations"][0]["Properties"] == shown
+    assert emr.api.list_instance_groups(ClusterId=cluster)["InstanceGroups"][0]["Configurations"][0]["Properties"] == shown
+    spec = next(one for one in emr.executor.prepared if one.id == cluster)
+    assert spec.configurations[0]["Properties"] == {"EMR.secret@fs.key": arn, "a": "1"}
+
+
 def test_clusters_are_listed_by_state_and_time_page_by_page(emr: Emr) -> None:
     before = dt.datetime.now(dt.UTC)
     made = [emr.run(Name=f"page {number}") for number in range(53)]

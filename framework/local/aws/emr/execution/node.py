@@ -18,7 +18,7 @@ from pathlib import Path
 
 from framework.local import artifacts
 from framework.local.aws.emr.contract import ClusterSpec
-from framework.local.aws.emr.execution import configuration
+from framework.local.aws.emr.execution import configuration, sensitive
 from framework.local.aws.emr.execution.workspace import ClusterFolder, read_json, write_json
 
 PROJECT = "EMRJOBS_PROJECT"
@@ -129,7 +129,7 @@ def build(folder: ClusterFolder, cluster: ClusterSpec, *, java_home: Path, jars:
 def _write_configuration(node: Node, cluster: ClusterSpec) -> None:
     from framework.local.aws.emr.execution.defaults import defaults
 
-    wanted = configuration.merge(cluster.configurations)
+    wanted = configuration.merge(sensitive.resolved(cluster))
     merged = configuration.layered(defaults(node, cluster, wanted), wanted)
     for name, text in configuration.files(merged).items():
         target = node.root / name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,7 +16,8 @@ from local.aws.conftest import KEYS, EndpointProcess, wait_until
 from framework.local.aws.emr.contract import ClusterSpec, Outcome, Work
 from framework.local.aws.emr.execution.executor import LocalExecutor
 
-MARK = "executor-tests"
+# Of this process alone: a run beside it has clusters of the same id.
+MARK = f"executor-tests-{os.getpid()}"
 
 
 @dataclass

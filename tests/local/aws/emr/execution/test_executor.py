@@ -15,6 +15,7 @@ import pytest
 from local.aws.conftest import EndpointProcess, wait_until
 
 from framework.local import processes
+from framework.local.aws.answers import ApiError
 from framework.local.aws.emr.contract import WorkKind
 from framework.local.aws.emr.execution.executor import LocalExecutor
 
@@ -76,6 +77,16 @@ def test_a_missing_script_is_said(cluster: Cluster) -> None:
     outcome = cluster.run(step(jar="s3://bucket/none.sh", kind=WorkKind.BOOTSTRAP))
     assert outcome.exit_code == 1
     assert outcome.message == "s3://bucket/none.sh does not exist"
+
+
+def test_a_secret_of_a_classification_is_in_the_nodes_file(s3_endpoint: EndpointProcess, cluster: Cluster) -> None:
+    made = s3_endpoint.client("secretsmanager").create_secret(Name="of-a-classification", SecretString="swordfish")
+    site = {"Classification": "hive-site", "Properties": {"EMR.secret@my.password": made["ARN"]}}
+    cluster.executor.prepare(spec_of(s3_endpoint, configurations=[site]))
+    assert "<name>my.password</name>\n    <value>swordfish</value>" in (cluster.root / "j-1/node/etc/hive/conf/hive-site.xml").read_text()
+    missing = {"Classification": "hive-site", "Properties": {"EMR.secret@my.password": f"{made['ARN']}-none"}}
+    with pytest.raises(ApiError, match=r"of the property my\.password cannot be read"):
+        cluster.executor.prepare(spec_of(s3_endpoint, configurations=[missing]))
 
 
 def test_starting_twice_runs_once(cluster: Cluster) -> None:
