@@ -24,7 +24,11 @@ GROUPS = {"primary": {"type": "m5.xlarge"}, "core": {"type": "m5.xlarge", "ebs":
 REST: dict[str, Any] = {
     "scaling": {"min": 1, "max": 4},
     "bootstrap": [{"name": "drivers", "path": "s3://code/drivers.sh"}],
-    "metastore": {"url": "jdbc:mysql://db/hive", "user": "hive", "password": "${secretsmanager:hive}"},
+    "metastore": {
+        "url": "jdbc:mysql://db/hive",
+        "user": "hive",
+        "password": "${secretsmanager:arn:aws:secretsmanager:eu-west-1:123456789012:secret:hive-AbCdEf}",
+    },
     "cloudwatch": {"log_group": "/aws/emr"},
     "fleets": FLEETS,
 }
