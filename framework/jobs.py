@@ -142,6 +142,8 @@ class Table:
             columns, and makes int bigint, float double, a decimal longer).
         sorted_by: columns by which the rows of each file are sorted.
         target_file_mb: size of the files of a new Iceberg table.
+        location: folder in HDFS of a new Hive-layout table, `hdfs:///scratch/flights` or `{scratch}/flights` with a name of
+            `paths:`; by default a table lies in its database's folder.
     """
 
     name: str
@@ -155,6 +157,7 @@ class Table:
     schema_changes: str = "fail"
     sorted_by: Sequence[str] = ()
     target_file_mb: int | None = None
+    location: str | None = None
 
     def __post_init__(self) -> None:
         if not is_table_name(self.name):
@@ -175,6 +178,10 @@ class Table:
         if self.format != "iceberg" and (self.schema_changes != "fail" or self.mode == "merge" or self.target_file_mb):
             raise JobDefinitionError(
                 f"Table({self.name!r}): merge, schema_changes and target_file_mb need format iceberg, not {self.format}"
+            )
+        if self.location and self.format == "iceberg":
+            raise JobDefinitionError(
+                f"Table({self.name!r}): an Iceberg table lies in its database's folder", fix="remove location, or use format='parquet'"
             )
         if (self.mode == "merge") != bool(self.keys):
             raise JobDefinitionError(

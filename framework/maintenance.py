@@ -15,6 +15,7 @@ from framework.jobs import Jdbc
 from framework.ledger import ROLLED_BACK, SUCCEEDED, OutputRecord, RunRecord
 from framework.publish import RUNS, database, iceberg, is_staging_name, partition_values
 from framework.sources import jdbc
+from framework.sources.hdfs import is_hdfs
 from framework.sources.paths import normalise, split_s3
 
 if TYPE_CHECKING:
@@ -279,6 +280,12 @@ def _objects(platform: Platform, prefix: str) -> Iterator[_Object]:
 
 
 def _is_there(platform: Platform, folder: str) -> bool:
+    if is_hdfs(folder):
+        hdfs = platform.need_hdfs()
+        found = hdfs.files(folder) if hdfs else None
+        if found is None:
+            raise UserError(f"nobody can be asked whether {folder} is still there", fix="set hdfs.web to the cluster's WebHDFS")
+        return bool(found)
     return next(_objects(platform, folder), None) is not None
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from framework import jobs, predicates
 from framework.config.loader import Loaded
 from framework.jobs import Job
-from framework.sources import jdbc, paths
+from framework.sources import hdfs, jdbc, paths
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class RunPlan:
     partitioned_by: tuple[str, ...]
     checks: tuple[str, ...]
     suite: str | None
+    warnings: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -75,6 +76,7 @@ def plan(job: Job, given: Mapping[str, Any], loaded: Loaded) -> RunPlan:
         if suite
         else (),
         suite=file.relative_to(loaded.root).as_posix() if file else None,
+        warnings=tuple(in_hdfs(job, loaded)),
     )
 
 
@@ -83,6 +85,23 @@ def _format(job: Job, loaded: Loaded) -> str:
     if isinstance(job.output, jobs.Table):
         return job.output.format
     return jdbc.find(loaded.settings.connections, job.output.connection, where=job.where).kind
+
+
+def in_hdfs(job: Job, loaded: Loaded) -> Iterator[str]:
+    """A warning for each dataset that the job declares to lie in HDFS, which ends with its cluster.
+
+    Raises:
+        JobDefinitionError, ParameterError: the output's location is wrong.
+    """
+    gone = "it is gone when its cluster ends, which a transient one does after its last step"
+    names = {f"{{{name}}}": uri for name, uri in loaded.settings.paths.items()}
+    for name, dataset in job.inputs.items():
+        if isinstance(dataset, jobs.Path):
+            first, brace, _ = dataset.uri.partition("}")
+            if hdfs.is_hdfs(names.get(first + brace, dataset.uri)):
+                yield f"input {name} lies in HDFS ({dataset.uri}): {gone}"
+    if isinstance(job.output, jobs.Table) and (location := paths.output_location(job.output, loaded.settings.paths, where=job.where)):
+        yield f"output {job.output.name} lies in HDFS ({location}): {gone}"
 
 
 def _planned(name: str, dataset: jobs.Dataset, job: Job, params: jobs.Params, loaded: Loaded) -> PlannedInput:

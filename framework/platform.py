@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -12,7 +13,7 @@ from framework import jobs
 from framework.aws import Aws
 from framework.catalog import Catalog, Partition, TableInfo, open_catalog, pruning
 from framework.config.loader import Loaded
-from framework.config.references import Resolver
+from framework.config.references import Resolver, local_services
 from framework.engines.spark import conf, read
 from framework.errors import DatasetNotFound, nearest
 from framework.jobs import EngineKind, Job, Params
@@ -21,6 +22,7 @@ from framework.ledger import Ledger
 from framework.predicates import render
 from framework.publish import StagingArea, database, is_staging_name, open_area
 from framework.sources import jdbc, paths, trino_catalogs
+from framework.sources.hdfs import Hdfs, is_hdfs
 from framework.store import Store, open_store
 
 if TYPE_CHECKING:
@@ -42,7 +44,8 @@ class Platform:
         loaded: its settings.
         start_spark: opens a session with the given properties and closes it.
         start_trino: starts a Trino server with the given catalogs and says where it listens; None where one is there already.
-        local: values of a local service by its name; None where there are no local services.
+        local: values of a local service by its name, which this starts; None where there are no local services.
+        running: names of the local services that run; asking starts none.
         engine_log: what the engine wrote to its log since the last session was opened.
     """
 
@@ -53,6 +56,7 @@ class Platform:
         *,
         start_trino: Callable[[trino_catalogs.Catalogs], str] | None = None,
         local: Callable[[str], Mapping[str, str]] | None = None,
+        running: Callable[[], Iterable[str]] = tuple,
         engine_log: Callable[[], str] = str,
     ) -> None:
         self.loaded = loaded
@@ -62,6 +66,8 @@ class Platform:
         self.aws = Aws(loaded.settings.aws, self.resolver)
         self._start_spark = start_spark
         self._start_trino = start_trino
+        self._running = running
+        self._needs_hdfs = False
         self.engine_log = engine_log
 
     def _client(self, service: str) -> Any:
@@ -108,12 +114,50 @@ class Platform:
         """
         if self.settings.trino.url or self._start_trino is None:
             return self.resolver.text(self.settings.trino.url or EMR_TRINO, key="trino.url")
-        return self._start_trino(trino_catalogs.render(self.settings, lambda text, key: self.resolver.text(text, key=key), connections))
+        # A server that runs was needed, and will be again: Trino's catalog is not made anew for statements that need it and do not.
+        hdfs = self._hdfs if self._needs_hdfs or (self.settings.hdfs.uri and self._is_up(self.settings.hdfs.uri)) else None
+        catalogs = trino_catalogs.render(self.settings, lambda text, key: self.resolver.text(text, key=key), connections, hdfs)
+        return self._start_trino(catalogs)
+
+    def need_hdfs(self) -> Hdfs | None:
+        """What `hdfs:///path` is a path of; on this machine asking for it starts it. None: of the cluster's own."""
+        self._needs_hdfs = True
+        return self._hdfs
+
+    @property
+    def hdfs_in_use(self) -> Hdfs | None:
+        """The same, where something has needed it."""
+        return self._hdfs if self._needs_hdfs else None
+
+    @cached_property
+    def _hdfs(self) -> Hdfs | None:
+        settings, text = self.settings.hdfs, self.resolver.text
+        if settings.uri is None:
+            return None
+        web = text(settings.web, key="hdfs.web") if settings.web else None
+        return Hdfs(text(settings.uri, key="hdfs.uri"), web, text(settings.core_site, key="hdfs.core_site") if settings.core_site else None)
+
+    def find_hdfs(self, tables: Iterable[jobs.Table]) -> None:
+        """Have what follows know HDFS where one of these tables lies there, or is going to."""
+        if self.settings.hdfs.uri is None or self._needs_hdfs:
+            return
+        for table in tables:
+            info = None if table.location else self.catalog.find(table.name)
+            if table.location or (info and is_hdfs(info.location)):
+                self.need_hdfs()
+
+    def _is_up(self, reference: str) -> bool:
+        """Whether a setting leads to what is there, or can be resolved without starting a service."""
+        return local_services(reference) <= {*self.settings.local.services, *self._running()}
+
+    def placed(self, output: jobs.Table, where: str) -> jobs.Table:
+        """A job's output with its location filled in."""
+        return replace(output, location=paths.output_location(output, self.settings.paths, where=where))
 
     def area(self, spark: SparkSession, job: Job, params: Params, run_id: str) -> StagingArea:
         """Where a run's rows are staged."""
         if isinstance(job.output, jobs.Table):
-            return open_area(spark, self.catalog, job.output, run_id)
+            return open_area(spark, self.catalog, self.placed(job.output, job.where), run_id)
         from framework.publish.jdbc import JdbcArea
 
         table = self.database_table(job, job.output, params, run_id)
@@ -155,6 +199,8 @@ class Platform:
         resolved: dict[str, Resolved] = {}
         if isinstance(job.output, jobs.Jdbc):  # what is wrong with it is said before anything is computed
             self.database_table(job, job.output, params, run_id)
+        else:
+            self.find_hdfs([self.placed(job.output, job.where)])
         if job.engine is EngineKind.TRINO:
             return self._resolve_for_trino(job)
         incremental = any(isinstance(dataset, jobs.Jdbc) and dataset.watermark for dataset in job.inputs.values())
@@ -164,7 +210,13 @@ class Platform:
                 resolved[name] = self._table(name, dataset, params, job.where)
             elif isinstance(dataset, jobs.Path):
                 resolved[name] = paths.resolve(
-                    name, dataset, values, self.aws, where=job.where, quarantine=f"{self.settings.state}/quarantine/{run_id}"
+                    name,
+                    dataset,
+                    values,
+                    self.aws,
+                    where=job.where,
+                    quarantine=f"{self.settings.state}/quarantine/{run_id}",
+                    hdfs=self.need_hdfs,
                 )
             else:
                 resolved[name] = jdbc.resolve(
@@ -201,6 +253,8 @@ class Platform:
         if info is None:
             known = [table.name for table in self.catalog.tables() if not is_staging_name(table.name)]
             raise DatasetNotFound(f"there is no table {name}", where=where, fix=nearest(name.lower(), known, what="table"))
+        if is_hdfs(info.location):
+            self.need_hdfs()
         return info
 
     def read_of(self, name: str) -> read.TableRead:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from framework.engines.spark import conf, read
 from framework.engines.spark.causes import causes
 from framework.errors import JobFailed, ServiceUnavailable, UserError
-from framework.jobs import Params
+from framework.jobs import Params, Table, is_table_name
 from framework.sqlfile import connections, parse_tables
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def run_query(platform: Platform, sql: str, limit: int) -> tuple[list[str], list
     tables = [platform.read_of(name) for name in names]
     with platform.spark() as spark:
         conf.prepare(spark, platform.aws)
+        conf.use_hdfs(spark, platform.hdfs_in_use)
         for table in tables:
             read.mount(spark, table)
         try:
@@ -101,6 +102,8 @@ def trino_client(platform: Platform, sql: str) -> TrinoClient:
     """A client of the server that has all catalogs which a statement names."""
     from framework.engines.trino.client import TrinoClient
 
+    with suppress(UserError):  # the server says better what is wrong
+        platform.find_hdfs([Table(name) for name in parse_tables(sql, "trino", "query") if is_table_name(name)])
     return TrinoClient(platform.trino_url(connections(sql, "trino", platform.settings.connections)), platform.settings.trino.user)
 
 

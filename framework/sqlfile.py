@@ -51,7 +51,7 @@ _ENGINES = {"spark": EngineKind.SPARK_SQL, "trino": EngineKind.TRINO}
 DIALECTS = {"spark": ("spark",), "trino": ("trino", "presto", "athena", "hive")}
 """What a job of each engine may be written in; the first is the engine's own."""
 _TYPES: Mapping[str, type[Any]] = {"date": dt.date, "int": int, "str": str}
-_TABLE_KEYS = ("keys", "deletes", "schema_changes", "sorted_by", "target_file_mb")
+_TABLE_KEYS = ("keys", "deletes", "schema_changes", "sorted_by", "target_file_mb", "location")
 _DATABASE_KEYS = ("mode", "keys", "deletes", "partitioned_by")
 """What a header may say of an output that is a table of a database."""
 _KEYS = (
@@ -155,6 +155,7 @@ def _declare(header: document.Document, stem: str, shown: str) -> dict[str, Any]
         "checks",
         "deletes",
         "schema_changes",
+        "location",
         "dialect",
     ):
         if key in data and not isinstance(data[key], str):

@@ -116,6 +116,11 @@ class TestDatasets:
             (lambda: Jdbc("ops", "t", mode="append", keys=["id"]), "mode merge and keys go together", "write keys=['column', ...]"),
             (lambda: Jdbc("ops", "t", deletes="gone"), "deletes needs mode merge", None),
             (lambda: Jdbc("ops", "t", mode="append", partitioned_by=["d"]), "overwrite_partitions and partitioned_by go together", None),
+            (
+                lambda: Table("a.b", location="hdfs:///b"),
+                "an Iceberg table lies in its database's folder",
+                "remove location, or use format='parquet'",
+            ),
             (lambda: Path("s3://b/", format="jason"), "unknown format 'jason'", "did you mean 'json'?"),
             (lambda: Path("s3://b/", format="csv"), "format csv needs a schema", "add schema='column type, ...' with Spark SQL types"),
         ],

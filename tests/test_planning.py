@@ -102,3 +102,28 @@ class TestChecks:
         with pytest.raises(SuiteError) as caught:
             plan(daily, "daily")
         assert "configs/checks/daly.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize("location", ["hdfs:///scratch/out", "{scratch}/out"])
+def test_it_warns_of_what_is_gone_with_the_cluster(location: str, project: Project) -> None:
+    project.write("configs/env/embedded.yaml", "target: embedded\npaths: {scratch: 'hdfs:///scratch'}\n")
+    project.write(
+        "jobs/one.py",
+        f"""\
+        from framework import Path, Table, job
+        @job(
+            inputs={{"a": Path("{{scratch}}/a/"), "b": Path("{{raw}}/b/"), "c": Table("db.c")}},
+            output=Table("db.out", format="orc", location="{location}"),
+        )
+        def one(a, b, c): ...
+        """,
+    )
+    gone = "it is gone when its cluster ends, which a transient one does after its last step"
+    assert plan(project, "one").warnings == (
+        f"input a lies in HDFS ({{scratch}}/a/): {gone}",
+        f"output db.out lies in HDFS (hdfs:///scratch/out): {gone}",
+    )
+
+
+def test_it_has_nothing_to_warn_of_where_all_lies_on_s3(daily: Project) -> None:
+    assert plan(daily, "daily").warnings == ()

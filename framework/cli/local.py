@@ -9,7 +9,7 @@ import typer
 
 from framework.cli import common
 
-app = typer.Typer(help="The servers of the embedded target: S3, AWS endpoint, PostgreSQL, Spark, Trino.", no_args_is_help=True)
+app = typer.Typer(help="The servers of the embedded target: S3, AWS endpoint, databases, Spark, Trino, HDFS ...", no_args_is_help=True)
 
 NamesArgument = Annotated[list[str] | None, typer.Argument(help="Services; all without it.", metavar="[SERVICE]...")]
 

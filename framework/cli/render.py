@@ -132,6 +132,7 @@ def print_plan(plan: RunPlan) -> None:
             ("reads", inputs or "nothing"),
             ("checks", [f"{plan.suite}:", *[f"  {check}" for check in plan.checks]] if plan.suite else "none"),
             ("writes", output),
+            ("warnings", list(plan.warnings) or None),
         ]
     )
 

@@ -150,6 +150,20 @@ class Trino(Section):
     user: str = "emrjobs"
 
 
+class Hdfs(Section):
+    """What `hdfs:///path` is a path of. Everything unset: of the cluster's own file system, which its nodes know by themselves.
+
+    Attributes:
+        uri: of the NameNode, `hdfs://host:8020`.
+        web: WebHDFS, `http://host:9870`: inputs are looked at there before an engine is asked to read them.
+        core_site: a core-site.xml on the machine that Trino runs on, whose fs.defaultFS is the same file system.
+    """
+
+    uri: str | None = None
+    web: str | None = None
+    core_site: str | None = None
+
+
 class Local(Section):
     """The services of the embedded target.
 
@@ -228,5 +242,6 @@ class Settings(Section):
     connections: dict[str, Connection] = {}
     spark: Spark = Spark()
     trino: Trino = Trino()
+    hdfs: Hdfs = Hdfs()
     local: Local = Local()
     emr: Emr = Emr()

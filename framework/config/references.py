@@ -27,6 +27,11 @@ def is_late(value: object) -> bool:
     return bool(match and match["kind"] in LATE_KINDS)
 
 
+def local_services(text: str) -> set[str]:
+    """Names of the local services that a value refers to."""
+    return {match["name"].split(".")[0] for match in _REFERENCE.finditer(text) if match["kind"] == "local"}
+
+
 def interpolate(data: Mapping[str, Any], where: Callable[[tuple[str | int, ...]], str]) -> dict[str, Any]:
     """`data` with every `${other.key}` filled in; late references stay.
 

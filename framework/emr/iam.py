@@ -10,7 +10,7 @@ from framework import jobs
 from framework.config.loader import Loaded
 from framework.config.model import Settings
 from framework.jobs import Job
-from framework.sources.paths import normalise, split_s3
+from framework.sources.paths import normalise, output_location, split_s3
 
 Policy = dict[str, Any]
 
@@ -64,6 +64,7 @@ def _output(job: Job, settings: Settings, account: str) -> list[dict[str, Any]]:
     table = job.output
     if not isinstance(table, jobs.Table):
         return []
+    in_hdfs = output_location(table, settings.paths, where=job.where) is not None
     # A first run makes the table under a staging name, `<table>__stage_<run>`, and the database where it is missing.
     return [
         _glue("LookOutput", [*_GLUE_READ, *_GLUE_WRITE], [table], settings, account, also=[f"{table.database}/{table.table}__stage_*"]),
@@ -73,7 +74,7 @@ def _output(job: Job, settings: Settings, account: str) -> list[dict[str, Any]]:
             "Action": ["glue:CreateDatabase", "glue:GetDatabases"],
             "Resource": [_arn("glue", settings, account, "catalog"), _arn("glue", settings, account, f"database/{table.database}")],
         },
-        *_s3("WriteOutput", f"{settings.catalog.warehouse}/{table.database}.db/{table.table}", [*_READ, *_WRITE]),
+        *([] if in_hdfs else _s3("WriteOutput", f"{settings.catalog.warehouse}/{table.database}.db/{table.table}", [*_READ, *_WRITE])),
     ]
 
 

@@ -19,6 +19,7 @@ from framework.emr.step import JobRun, cluster_overrides, step
 from framework.emr.submission import Order, check_usable
 from framework.errors import DatasetNotFound, EmrjobsError, UserError, nearest
 from framework.jobs import Job
+from framework.planning import in_hdfs
 from framework.sources.paths import normalise, split_s3
 from framework.store import open_store
 
@@ -128,7 +129,7 @@ def plan(
         previous=last,
         spec_changes=tuple(changes(last.request, asked)) if last and last.request and asked else (),
         code_changes=tuple(_code_changes(last.code, code)) if last else (),
-        warnings=cluster.warnings,
+        warnings=(*cluster.warnings, *(warning for one in planned for warning in in_hdfs(one.job, loaded))),
         overrides=tuple(cluster_overrides(loaded, overrides, platform.resolver)),
     )
 

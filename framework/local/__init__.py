@@ -45,7 +45,9 @@ SERVICES: Mapping[str, Callable[[Settings], Service]] = {
     "postgres": _lazy("framework.local.postgres", "Postgres", extra="local"),
     "spark": _lazy("framework.local.spark_jvm", "SparkJvm", extra="spark"),
     "hive": _lazy("framework.local.hive_metastore", "HiveMetastore", extra="hive"),
+    "hdfs": _lazy("framework.local.hdfs", "Hdfs", extra="local"),
     "opensearch": _lazy("framework.local.opensearch", "OpenSearch", extra="local"),
+    "mysql": _lazy("framework.local.mysql", "MySql", extra="local"),
     "trino": _lazy("framework.local.trino_server", "Trino", extra="local"),
 }
 """One line per service: name -> lazy loader of its class, called with the service's settings."""

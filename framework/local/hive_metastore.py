@@ -9,11 +9,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 from framework.errors import MissingExtra, ServiceUnavailable
 from framework.local import artifacts, postgres
-from framework.local.service import HOST, Context, Endpoint, Launch, PortSpec, Report, Settings, check_tcp
+from framework.local.service import HOST, Context, Endpoint, Launch, PortSpec, Report, Settings, check_tcp, hadoop_xml
 
 JAVA = 17
 
@@ -76,7 +75,7 @@ class HiveMetastore:
         for name, properties in configuration(ctx).items():
             file = conf / name
             file.touch(mode=0o600)
-            file.write_text(_xml(properties), encoding="utf-8")
+            file.write_text(hadoop_xml(properties), encoding="utf-8")
         java = artifacts.ensure_jdk(JAVA, ctx.progress) / "bin" / "java"
         classpath = ":".join(map(str, [conf, *_classpath(home, ctx.progress)]))
         argv = [str(java), *_JVM, "-cp", classpath, "bsh.Interpreter", str(_START), HOST, str(ctx.port("thrift"))]
@@ -181,8 +180,3 @@ def _classpath(home: Path, on_progress: Report) -> Sequence[Path]:
         *(jar for jar in artifacts.ensure_jars("spark", on_progress) if jar.name.startswith(_FROM_SPARK_GROUP)),
         artifacts.ensure_jars("hive-metastore", on_progress)[1],
     ]
-
-
-def _xml(properties: Mapping[str, str]) -> str:
-    rows = "".join(f"  <property><name>{name}</name><value>{escape(value)}</value></property>\n" for name, value in properties.items())
-    return f"<configuration>\n{rows}</configuration>\n"

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+from xml.sax.saxutils import escape
 
 HOST = "127.0.0.1"
 """The only address a local service listens on."""
@@ -200,6 +201,12 @@ def check_tcp(port: int, *, timeout: float = 1.0) -> None:
     """Raise OSError unless something accepts connections on the port."""
     with socket.create_connection((HOST, port), timeout=timeout):
         pass
+
+
+def hadoop_xml(properties: Mapping[str, str]) -> str:
+    """A configuration file as Hadoop and Hive read it."""
+    rows = "".join(f"  <property><name>{name}</name><value>{escape(value)}</value></property>\n" for name, value in properties.items())
+    return f"<configuration>\n{rows}</configuration>\n"
 
 
 def check_http(port: int, path: str = "/", *, status: Sequence[int] = (200,), timeout: float = 2.0) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 OnEvent = Callable[[Event], None]
 
 # Services with sample data that are started only when something refers to them.
-_WITH_SAMPLE_DATA = ("opensearch",)
+_WITH_SAMPLE_DATA = ("opensearch", "mysql")
 # The same of a service that an environment names, from when it has its data: a run that does not read it can do without it.
 _ON_DEMAND = ("postgres",)
 
@@ -73,7 +73,9 @@ def open_platform(loaded: Loaded, on_event: OnEvent) -> Iterator[Platform]:
         return server["url"]
 
     starter = _SparkStarter(loaded, services, on_event)
-    platform = Platform(loaded, starter, start_trino=start_trino, local=values, engine_log=starter.log)
+    platform = Platform(
+        loaded, starter, start_trino=start_trino, local=values, running=lambda: services.endpoints().keys(), engine_log=starter.log
+    )
     try:
         if not ready:
             _set_up(platform, services, endpoints, on_event)

@@ -87,7 +87,7 @@ class HiveArea:
         if self._output.format == "csv":
             columns = tuple(column if column.name in keys else replace(column, type="string") for column in columns)
         schema.check_partitioning(columns, self._output)
-        location = f"{self._catalog.ensure_database(self._output.database)}/{self._output.table}"
+        location = new_location(self._catalog, self._output)
         by_name = {column.name: column for column in columns}
         return TableInfo(
             name=self._output.name.lower(),
@@ -204,6 +204,12 @@ def show(catalog: Catalog, output: Table, existing: TableInfo | None, plan: Tabl
         catalog.switch(existing, plan.location)
     else:
         catalog.create(plan, output.comment)
+
+
+def new_location(catalog: Catalog, output: Table) -> str:
+    """Where a table lies that does not exist yet."""
+    in_database = f"{catalog.ensure_database(output.database)}/{output.table}"
+    return output.location or in_database
 
 
 def root(info: TableInfo) -> str:

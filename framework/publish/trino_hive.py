@@ -6,6 +6,7 @@ own partitions are pointed at. Dropping the staging name keeps the files. See `f
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import replace
 
@@ -16,7 +17,10 @@ from framework.errors import SchemaMismatch
 from framework.jobs import HIVE_CATALOG, Table
 from framework.publish import RUNS, Published, Staged, hive, staging_name
 from framework.publish.trino import Executes, Query, aligned, check_columns, quoted
+from framework.sources.hdfs import Hdfs
 from framework.sources.paths import split_s3
+
+_log = logging.getLogger(__name__)
 
 _FORMATS = ("parquet", "orc")
 # Hive has bounded texts, which Spark and Athena know only in part.
@@ -26,10 +30,13 @@ _TEXT = re.compile(r"\b(?:var)?char\(\d+\)")
 class TrinoHiveArea:
     """Staging area of one run for one Hive-layout table."""
 
-    def __init__(self, client: Executes, catalog: Catalog, aws: Aws, output: Table, run_id: str, existing: TableInfo | None) -> None:
+    def __init__(
+        self, client: Executes, catalog: Catalog, aws: Aws, output: Table, run_id: str, existing: TableInfo | None, hdfs: Hdfs | None = None
+    ) -> None:
         self._client = client
         self._catalog = catalog
         self._aws = aws
+        self._hdfs = hdfs
         self._output = output
         self._existing = existing
         self._format = existing.format if existing else output.format
@@ -40,7 +47,7 @@ class TrinoHiveArea:
             )
         self._stage_name = staging_name(output.name.lower(), run_id)
         self._merged_name = f"{self._stage_name}_merged"
-        root = hive.root(existing) if existing else f"{catalog.ensure_database(output.database)}/{output.table}"
+        root = hive.root(existing) if existing else hive.new_location(catalog, output)
         self._folder = f"{root}/{RUNS}/{run_id}"
         self._staged: Staged | None = None
         self._plan: TableInfo | None = existing
@@ -74,6 +81,10 @@ class TrinoHiveArea:
         if self._published:
             return
         self._forget()
+        if not self._folder.startswith("s3://"):
+            if self._hdfs is None or not self._hdfs.delete(self._folder):
+                _log.warning("what was staged stays at %s", self._folder)
+            return
         bucket, prefix = split_s3(self._folder)
         s3 = self._aws.client("s3")
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):

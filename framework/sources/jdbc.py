@@ -21,8 +21,15 @@ _PORTS = {"postgresql": 5432, "mysql": 3306}
 _OPTIONS = {
     # Values come in binary from the first execution on: half the CPU time of a read (pgjdbc, prepareThreshold).
     "postgresql": {"prepareThreshold": "-1"},
-    # Without it Connector/J takes no notice of the fetch size and holds the whole result in memory.
-    "mysql": {"useCursorFetch": "true"},
+    "mysql": {
+        # Without it Connector/J takes no notice of the fetch size and holds the whole result in memory.
+        "useCursorFetch": "true",
+        # A TIMESTAMP comes in the session's zone, which is the server's unless it is set; a job's sessions are in UTC.
+        "connectionTimeZone": "+00:00",
+        "forceConnectionTimeZoneToSession": "true",
+        # A year is a number, not its first of January.
+        "yearIsDateType": "false",
+    },
 }
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?\Z")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
@@ -14,7 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 from framework import jobs
 from framework.aws import Aws, explain
-from framework.errors import DatasetNotFound, EmrjobsError
+from framework.errors import DatasetNotFound, EmrjobsError, JobDefinitionError
+from framework.sources.hdfs import Hdfs, is_hdfs
 
 _S3_ALIASES = ("s3a", "s3n")
 _SCHEMES = ("s3", "hdfs", "file")
@@ -64,6 +65,25 @@ def normalise(uri: str, *, where: str | None = None) -> str:
     return f"{scheme}://{rest}"
 
 
+def output_location(output: jobs.Table, names: Mapping[str, object], *, where: str) -> str | None:
+    """Where a job wants its new table, normalised, names of `paths:` filled in; None for its database's folder.
+
+    Raises:
+        ParameterError: a placeholder is no such name.
+        JobDefinitionError: it is not in HDFS. On S3 a table has one place, which policies and clean-ups know.
+    """
+    if output.location is None:
+        return None
+    uri = normalise(jobs.fill(output.location, names, what="output: location", where=where), where=where).rstrip("/")
+    if not is_hdfs(uri):
+        raise JobDefinitionError(
+            f"output: location {uri} is not in HDFS",
+            where=where,
+            fix="remove it: a table on S3 lies in its database's folder below catalog.warehouse",
+        )
+    return uri
+
+
 def split_s3(uri: str) -> tuple[str, str]:
     """(bucket, key) of an s3:// URI."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
@@ -71,7 +91,14 @@ def split_s3(uri: str) -> tuple[str, str]:
 
 
 def resolve(
-    name: str, dataset: jobs.Path, values: Mapping[str, object], aws: Aws, *, where: str, quarantine: str | None = None
+    name: str,
+    dataset: jobs.Path,
+    values: Mapping[str, object],
+    aws: Aws,
+    *,
+    where: str,
+    quarantine: str | None = None,
+    hdfs: Callable[[], Hdfs | None] = lambda: None,
 ) -> PathRead:
     """Fill in a Path input and make sure that there is something to read.
 
@@ -79,6 +106,7 @@ def resolve(
         name: the input's name, for messages.
         values: parameters and `paths:` entries by name.
         quarantine: folder of the run for records that do not parse.
+        hdfs: asked when the path is one of HDFS; None leaves the looking to the engine.
 
     Raises:
         DatasetNotFound: the bucket is not there, or no file lies below the path.
@@ -87,6 +115,8 @@ def resolve(
     size, files = None, None
     if uri.startswith("s3://"):
         size, files = _look_at_s3(name, uri, aws, where)
+    elif uri.startswith("hdfs://"):
+        size, files = _look_at_hdfs(name, uri, hdfs(), where)
     elif uri.startswith("file://") and "*" not in uri:
         path = FilePath(unquote(urlsplit(uri).path))
         if not path.exists() or (path.is_dir() and not any(path.iterdir())):
@@ -125,6 +155,17 @@ def _look_at_s3(name: str, uri: str, aws: Aws, where: str) -> tuple[int, int]:
     if not files:
         raise DatasetNotFound(f"input {name}: there are no files at {uri}", where=where, fix="check the path and the parameters in it")
     return size, files
+
+
+def _look_at_hdfs(name: str, uri: str, hdfs: Hdfs | None, where: str) -> tuple[int | None, int | None]:
+    fixed, wildcard, _ = uri.partition("*")
+    found = hdfs.files(fixed.rpartition("/")[0] if wildcard else uri) if hdfs else None
+    if found is None:
+        return None, None
+    sizes = [size for path, size in found.items() if not path.rpartition("/")[2].startswith(("_", "."))]
+    if not sizes:
+        raise DatasetNotFound(f"input {name}: there are no files at {uri}", where=where, fix="check the path and the parameters in it")
+    return (None, None) if wildcard else (sum(sizes), len(sizes))
 
 
 def line_of(uri: str, record: str, aws: Aws) -> int | None:

@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 from framework.config.model import Connection, Settings
 from framework.errors import ConfigError, SecretUnresolved
 from framework.jobs import HIVE_CATALOG, LAKE_CATALOG, TRINO_CATALOGS
+from framework.sources.hdfs import Hdfs
 
 _PORTS = {"postgresql": 5432, "mysql": 3306, "opensearch": 9200}
 _ACCESS_KEY, _SECRET_KEY = "EMRJOBS_TRINO_ACCESS_KEY", "EMRJOBS_TRINO_SECRET_KEY"
@@ -92,11 +93,12 @@ class Catalogs:
         ]
 
 
-def render(settings: Settings, value: Value, connections: Collection[str] | None = None) -> Catalogs:
+def render(settings: Settings, value: Value, connections: Collection[str] | None = None, hdfs: Hdfs | None = None) -> Catalogs:
     """The catalogs of one environment; asks nobody but `value`.
 
     Args:
         connections: those that are needed; without it all. The lake is always among the catalogs.
+        hdfs: what `hdfs:///path` is a path of, where the lake has tables there.
 
     Raises:
         ConfigError: a connection has the name of one of Trino's own catalogs.
@@ -114,10 +116,12 @@ def render(settings: Settings, value: Value, connections: Collection[str] | None
             with suppress(SecretUnresolved):
                 environment[_variable(name)] = value(connection.password, f"connections.{name}.password")
     metastore = Metastore(settings.catalog.kind, settings.catalog.warehouse, settings.catalog.uri)
-    return Catalogs({**properties, **lake(settings, metastore, value, environment), **_generated()}, environment)
+    return Catalogs({**properties, **lake(settings, metastore, value, environment, hdfs), **_generated()}, environment)
 
 
-def lake(settings: Settings, metastore: Metastore, value: Value, environment: dict[str, str]) -> dict[str, Mapping[str, str]]:
+def lake(
+    settings: Settings, metastore: Metastore, value: Value, environment: dict[str, str], hdfs: Hdfs | None = None
+) -> dict[str, Mapping[str, str]]:
     """The catalogs `iceberg` and `hive` on one metastore; adds the variables that they need to `environment`."""
     storage = _storage(settings, value, environment)
     tables = _metastore(settings, metastore, value)
@@ -140,6 +144,7 @@ def lake(settings: Settings, metastore: Metastore, value: Value, environment: di
         "hive.metastore-cache-ttl": "0s",
         "hive.timestamp-precision": "MICROSECONDS",
         **storage,
+        **_hdfs(hdfs),
     }
     return {LAKE_CATALOG: iceberg, HIVE_CATALOG: hive}
 
@@ -206,6 +211,12 @@ def _storage(settings: Settings, value: Value, environment: dict[str, str]) -> d
         environment[_SECRET_KEY] = value(aws.secret_access_key, "aws.secret_access_key")
         properties |= {"s3.aws-access-key": f"${{ENV:{_ACCESS_KEY}}}", "s3.aws-secret-key": f"${{ENV:{_SECRET_KEY}}}"}
     return properties
+
+
+def _hdfs(hdfs: Hdfs | None) -> dict[str, str]:
+    if hdfs is None or hdfs.core_site is None:
+        return {}
+    return {"fs.hadoop.enabled": "true", "hive.config.resources": hdfs.core_site}
 
 
 def _generated() -> dict[str, Mapping[str, str]]:

@@ -15,11 +15,11 @@ EXPECTED = Path(__file__).parent / "trino_catalogs"
 
 # Every kind of connection, beside the project's own.
 MORE = [
-    "connections.shop.kind=mysql",
-    "connections.shop.host=shop.example.internal",
-    "connections.shop.database=shop",
-    "connections.shop.user=etl",
-    "connections.shop.password=${env:SHOP}",
+    "connections.fleet.kind=mysql",
+    "connections.fleet.host=fleet.example.internal",
+    "connections.fleet.database=fleet",
+    "connections.fleet.user=etl",
+    "connections.fleet.password=${env:FLEET}",
     "connections.airline_ops.options.ApplicationName=a b",
 ]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from framework.local import SERVICES
-from framework.local.hive_metastore import _xml, configuration
-from framework.local.service import Context, Endpoint
+from framework.local.hive_metastore import configuration
+from framework.local.service import Context, Endpoint, hadoop_xml
 
 S3 = Endpoint(
     "s3", {"url": "http://127.0.0.1:8333", "region": "us-east-1", "access_key": "AK", "secret_key": "a<b&c"}, frozenset({"secret_key"})
@@ -28,7 +28,7 @@ def test_the_metastore_keeps_its_tables_in_a_database_of_its_own_and_reaches_s3(
 
 
 def test_a_value_with_markup_survives_the_configuration_file() -> None:
-    parsed = ElementTree.fromstring(_xml({"fs.s3a.secret.key": "a<b&c"}))
+    parsed = ElementTree.fromstring(hadoop_xml({"fs.s3a.secret.key": "a<b&c"}))
     assert parsed.findtext("property/value") == "a<b&c"
 
 

@@ -7,6 +7,7 @@ from framework.config.model import Aws, Catalog, Connection, Settings
 from framework.errors import ConfigError, SecretUnresolved
 from framework.local.trino_server import Trino
 from framework.sources import trino_catalogs
+from framework.sources.hdfs import Hdfs
 from framework.sources.trino_catalogs import Metastore
 
 
@@ -41,6 +42,14 @@ def test_the_lake_lies_on_a_hive_metastore_where_there_is_one() -> None:
     assert found["hive"]["hive.metastore"] == "thrift"
     assert {one["hive.metastore.uri"] for one in found.values()} == {"thrift://meta:9083"}
     assert not [key for one in found.values() for key in one if "glue" in key]
+
+
+def test_hdfs_is_for_the_hive_layout_and_only_where_something_lies_there() -> None:
+    hdfs = Hdfs("hdfs://nn:8020", "http://nn:9870", "/conf/core-site.xml")
+    without, found = trino_catalogs.render(settings(), as_is), trino_catalogs.render(settings(), as_is, hdfs=hdfs)
+    added = set(found.files()["hive.properties"].splitlines()) - set(without.files()["hive.properties"].splitlines())
+    assert added == {"fs.hadoop.enabled=true", "hive.config.resources=/conf/core-site.xml"}
+    assert found.files()["iceberg.properties"] == without.files()["iceberg.properties"]
 
 
 def test_a_backslash_reaches_trino_as_one() -> None:

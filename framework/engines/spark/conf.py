@@ -6,6 +6,7 @@ from typing import Any
 
 from framework.aws import Aws
 from framework.config.model import Settings
+from framework.sources.hdfs import Hdfs
 
 _S3A = "org.apache.hadoop.fs.s3a"
 _SDK = "software.amazon.awssdk.auth.credentials"
@@ -107,6 +108,16 @@ def _keys(aws: Aws) -> dict[str, str]:
     if keys.token:
         conf |= {"spark.hadoop.fs.s3a.session.token": keys.token, "spark.sql.catalog.spark_catalog.s3.session-token": keys.token}
     return conf
+
+
+def use_hdfs(spark: Any, hdfs: Hdfs | None) -> None:
+    """Make `hdfs:///path` a path of that file system; a cluster's nodes know their own."""
+    if hdfs is None:
+        return
+    hadoop = spark.sparkContext._jsc.hadoopConfiguration()
+    hadoop.set("fs.defaultFS", hdfs.uri)
+    # The local one has one DataNode.
+    hadoop.set("dfs.replication", "1")
 
 
 def prepare(spark: Any, aws: Aws) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from framework.errors import EmrjobsError, JobFailed
 from framework.jobs import Job, Params, Sql
 from framework.publish import Staged, StagingArea
 from framework.publish.threads import beside
+from framework.sources.hdfs import Hdfs
 from framework.sources.jdbc import JdbcRead
 from framework.sources.paths import PathRead
 
@@ -40,16 +41,18 @@ class SparkEngine:
         spark: a session of this run's own.
         aws: to say more about a broken file.
         root: the project's folder.
+        hdfs: asked when the inputs are known: what `hdfs:///path` is a path of.
 
     Attributes:
         quarantined: how many records of an input were set aside, after `stage`.
         watermarks: what each incremental input has reached, after `stage`.
     """
 
-    def __init__(self, spark: SparkSession, aws: Aws, root: Path) -> None:
+    def __init__(self, spark: SparkSession, aws: Aws, root: Path, hdfs: Callable[[], Hdfs | None] = lambda: None) -> None:
         self.spark = spark
         self._aws = aws
         self._root = root
+        self._hdfs = hdfs
         self.quarantined: dict[str, int] = {}
         self.watermarks: dict[str, str] = {}
 
@@ -62,10 +65,11 @@ class SparkEngine:
     @contextmanager
     def open(cls, platform: Platform, job: Job) -> Iterator[Self]:
         with platform.spark() as spark:
-            yield cls(spark, platform.aws, platform.root)
+            yield cls(spark, platform.aws, platform.root, lambda: platform.hdfs_in_use)
 
     def ready(self) -> None:
         conf.prepare(self.spark, self._aws)
+        conf.use_hdfs(self.spark, self._hdfs())
 
     def area(self, platform: Platform, job: Job, params: Params, run_id: str) -> StagingArea:
         return platform.area(self.spark, job, params, run_id)

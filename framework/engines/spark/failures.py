@@ -24,6 +24,7 @@ from framework.errors import (
     nearest,
 )
 from framework.jobs import Jdbc, Job, Sql
+from framework.sources.hdfs import without_authority
 from framework.sources.jdbc import JdbcRead
 from framework.sources.paths import PathRead, line_of
 
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 # Appendix A). Without a state it was the driver that did not come through.
 _NOT_NOW = ("", "08", "53", "57", "58")
 _NO_TABLE = ("42P01", "42S02")  # PostgreSQL, MySQL
+# MySQL's SQLSTATE for these is the one of any mistake in a statement.
+_MYSQL_DENIED = re.compile(r"command denied to user|^Access denied for user")
+_UNREACHABLE = ("ConnectException", "NoRouteToHostException", "ConnectTimeoutException", "BlockMissingException", "UnknownHostException")
 _NOT_A_FILE_OF_ITS_FORMAT = ("is not a Parquet file", "Malformed ORC file", "Not an Avro data file", "Not a data file")
 
 
@@ -154,9 +158,9 @@ def _in_database(chain: Sequence[Cause], reads: Mapping[str, JdbcRead], where: s
             where=where,
             fix=f"check {key}.user and {key}.password (`emrjobs config show`)",
         )
-    if state == "42501":
+    if state == "42501" or (state == "42000" and _MYSQL_DENIED.search(message)):
         return AccessRefused(f"{name}: database {database}: {message}", where=where, fix=f"grant it to {key}.user")
-    if state == "3D000":
+    if state == "3D000" or (state == "42000" and message.startswith("Unknown database")):
         return DatasetNotFound(f"{name}: {message} at {database}", where=where, fix=f"check {key}.database")
     if state in _NO_TABLE:
         known = _tables(read, spark)
@@ -205,8 +209,15 @@ def _tables(read: JdbcRead, spark: SparkSession) -> list[str]:
 
 
 def _in_files(cause: Cause, reads: Mapping[str, PathRead], where: str) -> EmrjobsError | None:
-    text = cause.message.replace("s3a://", "s3://")
-    name = next((f"input {name}" for name, read in reads.items() if read.uri.partition("*")[0].rstrip("/") in text), None)
+    text = without_authority(cause.message.replace("s3a://", "s3://"))
+    uris = {name: without_authority(read.uri).partition("*")[0].rstrip("/") for name, read in reads.items()}
+    name = next((f"input {name}" for name, uri in uris.items() if uri in text), None)
+    if cause.kind in _UNREACHABLE and any(read.uri.startswith("hdfs://") for read in reads.values()):
+        return ServiceUnavailable(
+            f"{name or 'an input'}: HDFS does not answer: {one_line(text)}",
+            where=where,
+            fix="check that its NameNode and DataNodes run, and hdfs.uri (`emrjobs config show`)",
+        )
     if name and cause.kind == "AccessDeniedException":
         return AccessRefused(f"{name}: S3 refused: {one_line(text)}", where=where, fix="check the credentials and what they allow")
     if any(phrase in text for phrase in _NOT_A_FILE_OF_ITS_FORMAT):

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from framework.engines.spark.read import ResolvedInput, TableRead
+from framework.sources.hdfs import without_authority
 from framework.sources.paths import PathRead
 
 if TYPE_CHECKING:
@@ -66,5 +67,5 @@ def _is_scan_of(name: str, read: ResolvedInput) -> bool:
         return re.search(rf"\bspark_catalog\.{re.escape(read.info.name)}\b", name) is not None
     if isinstance(read, PathRead):
         # Spark writes file:/x where a URI has file:///x.
-        return read.uri.replace("file:///", "file:/").rstrip("/") in name
+        return without_authority(read.uri).replace("file:///", "file:/").rstrip("/") in without_authority(name)
     return read.mark in name

@@ -11,7 +11,7 @@ from framework import sqlfile
 from framework.engines.trino import failures, session, statement
 from framework.engines.trino.client import Progress, TrinoClient
 from framework.errors import EmrjobsError, SchemaMismatch
-from framework.jobs import Jdbc, Job, Params, Sql
+from framework.jobs import Jdbc, Job, Params, Sql, Table
 from framework.publish import Staged
 from framework.publish.trino import Column, Query, TrinoArea
 from framework.publish.trino_database import TrinoDatabaseArea
@@ -50,15 +50,16 @@ class TrinoEngine:
         named = {dataset.connection for dataset in (*job.inputs.values(), job.output) if isinstance(dataset, Jdbc)}
         if isinstance(job.body, Sql):
             named |= sqlfile.connections(job.body.text, job.body.dialect, platform.settings.connections)
+        platform.find_hdfs([dataset for dataset in (*job.inputs.values(), job.output) if isinstance(dataset, Table)])
         yield cls(TrinoClient(platform.trino_url(named), platform.settings.trino.user), platform)
 
     def ready(self) -> None:
         """A client belongs to no thread."""
 
     def area(self, platform: Platform, job: Job, params: Params, run_id: str) -> TrinoArea:
-        output = job.output
-        if isinstance(output, Jdbc):
-            return TrinoDatabaseArea(self.client, platform.database_table(job, output, params, run_id), output)
+        if isinstance(job.output, Jdbc):
+            return TrinoDatabaseArea(self.client, platform.database_table(job, job.output, params, run_id), job.output)
+        output = platform.placed(job.output, job.where)
         existing = platform.catalog.find(output.name)
         merges = output.write_mode == "merge"
         if (existing.format if existing else output.format) == "iceberg":
@@ -70,7 +71,7 @@ class TrinoEngine:
                 where=job.where,
                 fix="use another table or mode",
             )
-        return TrinoHiveArea(self.client, platform.catalog, platform.aws, output, run_id, existing)
+        return TrinoHiveArea(self.client, platform.catalog, platform.aws, output, run_id, existing, platform.hdfs_in_use)
 
     def stage(self, job: Job, inputs: Mapping[str, Any], params: Params, area: TrinoArea) -> tuple[Staged, dict[str, int]]:
         """Run the job's statement into `area`, which no reader looks at.

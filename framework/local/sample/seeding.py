@@ -34,6 +34,7 @@ class SampleTarget:
         raw, warehouse: prefixes; their buckets are made when they are not there.
         metastore: address of the Hive metastore that takes the reference tables; without it Glue does.
         search: url of OpenSearch, where it runs.
+        mysql: host, port, user and password of MariaDB, where it runs.
     """
 
     postgres: Endpoint
@@ -44,6 +45,7 @@ class SampleTarget:
     warehouse: str = "s3://emrjobs-warehouse"
     metastore: str | None = None
     search: Endpoint | None = None
+    mysql: Endpoint | None = None
 
 
 @dataclass(frozen=True)
