@@ -27,7 +27,7 @@ help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ##@ Jobs
-.PHONY: run plan submit attach jobs
+.PHONY: run plan submit attach jobs lineage
 run: $(READY) need-JOB ## Run a job: JOB=daily_etl [DATE=2013-03-08] [PARAMS="a=1"] [UPSTREAM=1] [ENV=embedded] [CATALOG=hive]
 	@$(BIN)/emrjobs run $(JOB) $(OPTIONS)
 
@@ -42,6 +42,10 @@ attach: $(READY) ## Follow a submit: RUN=id, else the newest [ENV=prod]
 
 jobs: $(READY) ## List the jobs
 	@$(BIN)/emrjobs jobs
+
+lineage: $(READY) ## Print what a job or table is made from and what is made from it: JOB=carrier_360 or TABLE=... [COLUMN=...]
+	@test -n "$(JOB)$(TABLE)" || { echo "say which: make lineage JOB=carrier_360" >&2; exit 2; }
+	@$(BIN)/emrjobs lineage $(or $(TABLE),$(JOB)) $(if $(COLUMN),--column $(COLUMN)) --env $(ENV) $(IN) $(ARGS)
 
 ##@ Data
 .PHONY: query show tables runs logs

@@ -19,6 +19,7 @@ from framework.errors import DatasetNotFound, nearest
 from framework.jobs import EngineKind, Job, Params
 from framework.leases import Leases
 from framework.ledger import Ledger
+from framework.lineage.emit import Emitter, open_emitter
 from framework.predicates import render
 from framework.publish import StagingArea, database, is_staging_name, open_area
 from framework.sources import jdbc, paths, trino_catalogs
@@ -95,6 +96,15 @@ class Platform:
     @cached_property
     def _state(self) -> Store:
         return open_store(self.settings.state, self.aws)
+
+    @cached_property
+    def lineage(self) -> Emitter:
+        """Who is told of runs.
+
+        Raises:
+            ConfigError: the receiver's address or key is wrong or leads nowhere.
+        """
+        return open_emitter(self.loaded, self.resolver, lambda: str(self.aws.client("sts").get_caller_identity()["Account"]))
 
     def spark(self) -> AbstractContextManager[SparkSession]:
         """A Spark session of this environment; leaving the context stops it."""

@@ -33,7 +33,14 @@ class Working:
     total: int | None = None
 
 
-RunEvent: TypeAlias = PhaseStarted | PhaseEnded | Working
+@dataclass(frozen=True)
+class Warned:
+    """Something beside the run went wrong; the run goes on."""
+
+    text: str
+
+
+RunEvent: TypeAlias = PhaseStarted | PhaseEnded | Working | Warned
 OnRunEvent: TypeAlias = Callable[[RunEvent], None]
 
 

@@ -146,12 +146,14 @@ class _Run:
 
     Attributes:
         begun: done when the ledger has the record of a run that has only begun.
+        told: tells who follows lineage how the run ended.
     """
 
     record: RunRecord
     on_event: events.OnRunEvent
     placed: Placed
     begun: Future[None]
+    told: Callable[[RunRecord], None] = field(default=lambda record: None)
     phases: dict[str, float] = field(default_factory=dict)
     book: _LogBook = field(default_factory=_LogBook)
 
@@ -221,6 +223,7 @@ def _recorded(
         code=code_hash(platform.root, job.suite_file(platform.root)),
     )
     record = _at(record, placed)
+    emitter = platform.lineage  # what is wrong with it is said before anything is started
     pool = ThreadPoolExecutor(1)
     run = _Run(record, on_event, placed, pool.submit(platform.ledger.write, record))
     pool.shutdown(wait=False)
@@ -228,6 +231,7 @@ def _recorded(
     own.addHandler(run.book)
     level = own.level
     own.setLevel(min(logging.INFO, own.getEffectiveLevel()))
+    run.told = emitter.begin(job, record, lambda text: on_event(events.Warned(text)))
     try:
         yield run
     except BaseException as exc:
@@ -274,6 +278,7 @@ def _close(run: _Run, platform: Platform, status: str, error: Mapping[str, Any] 
         phases=dict(run.phases),
         error=error,
     )
+    run.told(run.record)
     futures.wait([run.begun])  # or it would come after the record of the end
     try:
         text = "\n".join([*run.book.lines, platform.engine_log()])

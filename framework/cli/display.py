@@ -82,6 +82,8 @@ class Display:
                 self._line(f"{text} ({seconds:.1f} s)")
             case run_events.Working(text, done, total):
                 self._moving(f"{text}{f': {done} of {total} tasks' if total else ''}")
+            case run_events.Warned(text):
+                self._line(f"warning: {text}")
 
     def note(self, text: str) -> None:
         """A line that stays."""

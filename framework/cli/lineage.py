@@ -22,6 +22,7 @@ class Format(enum.StrEnum):
     TEXT = "text"
     JSON = "json"
     MERMAID = "mermaid"
+    OPENLINEAGE = "openlineage"
 
 
 def lineage(
@@ -34,7 +35,12 @@ def lineage(
         ),
     ],
     column: Annotated[str | None, typer.Option("--column", "-c", help="Follow one column of the table, or of the job's output.")] = None,
-    out: Annotated[Format, typer.Option("--format", "-f", help="How it is printed.")] = Format.TEXT,
+    out: Annotated[
+        Format, typer.Option("--format", "-f", help="How it is printed; openlineage: one event a job, as receivers take them.")
+    ] = Format.TEXT,
+    account: Annotated[
+        str | None, typer.Option("--account", help="For openlineage: the AWS account of the Glue catalog, which is in its tables' names.")
+    ] = None,
     env: common.EnvOption = common.DEFAULT_ENV,
     set_: common.SetOption = None,
     as_json: common.JsonOption = False,
@@ -54,6 +60,12 @@ def lineage(
         print(mermaid.flowchart(part, subject))
         return
     by_job = columns.of_jobs(found, whole)
+    if chosen is Format.OPENLINEAGE:
+        from framework.lineage import emit
+
+        for event in emit.declared([found.get(job) for job in part.jobs], loaded, by_job, account):
+            print(event)
+        return
     traced = trace.column(whole, by_job, subject, column) if column else None
     if chosen is Format.JSON:
         render.print_json(_as_json(subject, upstream, downstream, by_job, traced))

@@ -164,6 +164,24 @@ class Hdfs(Section):
     core_site: str | None = None
 
 
+class Lineage(Section):
+    """OpenLineage events of every run: to a file, to a receiver, or to nobody when neither is set.
+
+    Attributes:
+        file: events are appended to it, one JSON object a line; relative to the project.
+        url: of a receiver; events go to `api/v1/lineage` there.
+        api_key: reference; sent as bearer token.
+        namespace: of the jobs.
+        account: id of the AWS account of the Glue catalog, which is in its tables' names; a run that has none asks STS.
+    """
+
+    file: str | None = None
+    url: str | None = None
+    api_key: Secret | None = None
+    namespace: Annotated[str, Field(min_length=1)] = "emrjobs"
+    account: Annotated[str, Field(pattern=r"^\d{12}$")] | None = None
+
+
 class Local(Section):
     """The services of the embedded target.
 
@@ -243,5 +261,6 @@ class Settings(Section):
     spark: Spark = Spark()
     trino: Trino = Trino()
     hdfs: Hdfs = Hdfs()
+    lineage: Lineage = Lineage()
     local: Local = Local()
     emr: Emr = Emr()

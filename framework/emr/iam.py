@@ -81,8 +81,9 @@ def _output(job: Job, settings: Settings, account: str) -> list[dict[str, Any]]:
 def _secrets(job: Job, settings: Settings, account: str) -> list[dict[str, Any]]:
     used = {dataset.connection for dataset in (*job.inputs.values(), job.output) if isinstance(dataset, jobs.Jdbc)}
     secrets, parameters = [], []
-    for name in sorted(used & settings.connections.keys()):
-        match = re.fullmatch(r"\$\{(secretsmanager|ssm):([^#}]+)(?:#[^}]*)?\}", settings.connections[name].password or "")
+    references = [settings.connections[name].password for name in sorted(used & settings.connections.keys())]
+    for reference in [*references, settings.lineage.api_key, settings.lineage.url]:
+        match = re.fullmatch(r"\$\{(secretsmanager|ssm):([^#}]+)(?:#[^}]*)?\}", reference or "")
         if match and match[1] == "secretsmanager":
             # Secrets Manager adds six characters to a secret's name.
             secret = match[2] if match[2].startswith("arn:") else _arn("secretsmanager", settings, account, f"secret:{match[2]}-??????")

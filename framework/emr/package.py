@@ -26,7 +26,7 @@ from framework.aws import Aws, error_code, explain
 from framework.errors import AccessRefused, ConfigError, DatasetNotFound, MissingExtra, UserError
 from framework.sources.paths import split_s3
 
-EXTRAS = ("spark", "quality", "trino", "databases")
+EXTRAS = ("spark", "quality", "trino", "databases", "lineage")
 # The cluster brings its own, of its own release.
 _ON_THE_CLUSTER = ("pyspark", "py4j")
 _MAX_BYTES = 2_000_000_000

@@ -6,6 +6,7 @@ One file per command in expected/. After a change that was meant: `pytest tests/
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,7 @@ COMMANDS = {
     "lineage-column": "lineage marts.daily_performance --column cancelled",
     "lineage-json": "lineage weather_delays --column weather --json",
     "lineage-mermaid": "lineage airline_ops.public.flights --format mermaid",
+    "lineage-openlineage": "lineage carrier_scorecard --format openlineage --account 123456789012",
     "iam": "iam daily_etl --account 123456789012",
     "iam-cluster": "iam cluster --account 123456789012",
     "help-submit": "submit --help",
@@ -51,6 +53,7 @@ MISTAKES = {
     "submit-job": "submit daily_elt --env prod",
     "lineage": "lineage marts.daily_performence",
     "lineage-column": "lineage carrier_360 --column canceled",
+    "lineage-account": "lineage carrier_scorecard --format openlineage",
     "setting": "plan daily_etl --set catalog.warehous=s3://lake",
     "plain-password": "config show --set connections.airline_ops.password=hunter2",
 }
@@ -95,7 +98,7 @@ class Commands:
         if captured.err:
             text += f"--- stderr\n{captured.err}"
         text += f"--- exit {code}\n"
-        text = text.replace(str(self._root), "PROJECT")
+        text = re.sub(r'"eventTime": "[^"]+"', '"eventTime": "NOW"', text.replace(str(self._root), "PROJECT"))
         file = EXPECTED / f"{name}.txt"
         if self._update:
             file.write_text(text, encoding="utf-8")

@@ -11,7 +11,7 @@ import pytest
 from builders import PYTHON_JOB, SQL_JOB, Project
 
 COMMAND = [sys.executable, "-c", "from framework.cli.main import main; main()"]
-HEAVY = ("pyspark", "boto3", "botocore", "pandas", "great_expectations", "moto", "rich")
+HEAVY = ("pyspark", "boto3", "botocore", "pandas", "great_expectations", "moto", "rich", "openlineage", "sqlglot.lineage")
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 import sample_figures as figures
+from openlineage_receiver import validated
 
 from framework.platform import Platform
 from framework.query import run_query
@@ -54,10 +55,15 @@ def submitted(command: Command) -> Command:
     return submit
 
 
-def test_a_submit_publishes_what_a_run_on_this_machine_does(submitted: Command, command: Command, run: Command, platform: Platform) -> None:
+def test_a_submit_publishes_what_a_run_on_this_machine_does(
+    submitted: Command, command: Command, run: Command, platform: Platform, tmp_path: Path
+) -> None:
     day = figures.DAYS[0]
-    done = submitted("daily_etl", "-p", f"date={day}")
+    told = tmp_path / "lineage.jsonl"
+    done = submitted("daily_etl", "-p", f"date={day}", "--set", f"lineage.file={told}")
     assert done["exit_code"] == 0, done["err"]
+    events = [validated(json.loads(line)) for line in told.read_text(encoding="utf-8").splitlines()]
+    assert [event.eventType.name for event in events if event.eventType] == ["START", "COMPLETE"]
     on_emr = published(platform, day)
     assert len(on_emr) == len(figures.daily_performance(day))
     run("daily_etl", date=day)
