@@ -81,7 +81,7 @@ reset: $(READY) ## Stop the local services and delete their data
 	@$(BIN)/emrjobs local reset --yes
 
 ##@ Development
-.PHONY: setup test test-slow test-all lint format bench clean need-JOB
+.PHONY: setup test test-slow test-all conformance lint format bench clean need-JOB
 setup: $(READY) ## Install everything into .venv
 
 test: $(READY) lint ## Lint, type check and run the tests (under 10 minutes)
@@ -92,6 +92,9 @@ test-slow: $(READY) ## Run the slower tests only
 
 test-all: $(READY) lint ## Run every test
 	$(BIN)/pytest
+
+conformance: $(READY) ## Print what holds for each engine, catalog and table layout
+	$(BIN)/pytest tests/conformance --conformance -q
 
 lint: $(READY) ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check

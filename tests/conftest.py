@@ -25,4 +25,5 @@ def project(tmp_path: Path) -> Iterator[Project]:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--conformance", action="store_true", help="run what proves a cell of the conformance table, and print it")
     parser.addoption("--update-acceptance", action="store_true", help="accept the present output of the commands as the expected one")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable
-from importlib.metadata import version
+from importlib import metadata
 
 from openlineage.client import facet_v2 as facets
 from openlineage.client.event_v2 import InputDataset, JobEvent, OutputDataset, Run, RunEvent, RunState, set_producer
@@ -19,7 +19,15 @@ from framework.lineage.columns import Columns
 from framework.lineage.graph import Dataset
 from framework.lineage.naming import Names
 
-PRODUCER = f"urn:emrjobs:{version('emrjobs')}"
+
+def _producer() -> str:
+    try:
+        return f"urn:emrjobs:{metadata.version('emrjobs')}"
+    except metadata.PackageNotFoundError:  # a cluster gets the code of a checkout, without the package's metadata
+        return "urn:emrjobs:checkout"
+
+
+PRODUCER = _producer()
 set_producer(PRODUCER)  # of every facet
 
 _STATES = {RUNNING: RunState.START, SUCCEEDED: RunState.COMPLETE, FAILED: RunState.FAIL, INTERRUPTED: RunState.ABORT}

@@ -6,12 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conformance import cells
 
 from framework.config.loader import Loaded, load
 from framework.discovery import discover
@@ -20,6 +21,8 @@ from framework.ledger import RunRecord
 from framework.local.target import open_platform, supervisor
 from framework.platform import Platform
 from framework.runner import run_job
+
+_OUTCOMES = pytest.StashKey[dict[cells.Cell, bool]]()
 
 PROJECT = Path(__file__).parents[2]
 
@@ -86,3 +89,43 @@ def emrjobs(platform: Platform) -> Callable[..., Finished]:
         return Finished(done.returncode, done.stdout, done.stderr)
 
     return command
+
+
+def _cells_of(item: pytest.Item) -> list[cells.Cell]:
+    if not isinstance(item, pytest.Function):
+        return []
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    return cells.proven_by(item.path.stem, item.originalname, parameters.get("table_format"))
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--conformance"):
+        chosen = [item for item in items if _cells_of(item)]
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = chosen
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    outcomes = item.config.stash.setdefault(_OUTCOMES, {})
+    if call.when == "call" or not report.passed:
+        for cell in _cells_of(item):
+            outcomes[cell] = outcomes.get(cell, True) and report.passed
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.config.getoption("--conformance") and not session.config.option.collectonly and session.exitstatus == 0:
+        _, wrong = cells.render(session.config.stash.get(_OUTCOMES, {}))
+        session.exitstatus = 1 if wrong else 0
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if config.getoption("--conformance") and not config.option.collectonly:
+        lines, wrong = cells.render(config.stash.get(_OUTCOMES, {}))
+        terminalreporter.section("conformance")
+        for line in lines:
+            terminalreporter.write_line(line)
+        for line in wrong:
+            terminalreporter.write_line(f"error: {line}", red=True)

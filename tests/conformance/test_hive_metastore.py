@@ -41,6 +41,8 @@ table, publish, seen = shared.table, shared.publish, shared.seen
 # Everything of the publish suite that goes through the catalog; schema rules do not depend on it, and which partitions are listed
 # is tested below: the metastore evaluates no dates.
 test_what_is_published_is_what_is_read = shared.test_what_is_published_is_what_is_read
+test_overwrite_partitions_replaces_only_the_partitions_of_the_run = shared.test_overwrite_partitions_replaces_only_the_partitions_of_the_run
+test_staged_rows_are_seen_by_the_checks_and_by_nobody_else = shared.test_staged_rows_are_seen_by_the_checks_and_by_nobody_else
 test_overwrite_replaces_the_whole_table = shared.test_overwrite_replaces_the_whole_table
 test_append_keeps_what_is_there = shared.test_append_keeps_what_is_there
 test_a_table_does_not_exist_before_its_first_run = shared.test_a_table_does_not_exist_before_its_first_run_is_published
