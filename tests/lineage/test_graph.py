@@ -46,6 +46,14 @@ def test_a_table_of_a_connection_is_one_dataset_for_spark_and_for_trino(found: G
     assert [job.name for job in found.readers(FLIGHTS)] == ["both", "daily"]
 
 
+def test_a_table_of_a_database_that_a_job_publishes_to_leads_on_to_its_readers(project: Project) -> None:
+    project.sql("copy", "SELECT n FROM db.a", header="engine: spark\noutput: copies\nconnection: ops")
+    project.sql("read", "SELECT c.n FROM ops.public.copies AS c", header="engine: trino\noutput: db.b")
+    made = graph.of_jobs(project.jobs(), load(project.root, "embedded", variables={}).settings)
+    assert made.find("copy") == Dataset("ops.public.copies", "postgresql")
+    assert [job.name for job in made.downstream(Dataset("db.a", "table"))] == ["copy", "read"]
+
+
 def test_a_folder_is_named_without_what_differs_between_runs(found: Graph) -> None:
     assert Dataset("s3://raw/weather", "path") in found.jobs["daily"].inputs
     assert found.find("s3://raw/weather/") == Dataset("s3://raw/weather", "path")
