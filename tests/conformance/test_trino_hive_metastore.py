@@ -48,10 +48,11 @@ def test_of_many_publishers_at_once_none_loses_a_row(table: str, run_sql: shared
     shared.test_of_many_publishers_at_once_none_loses_a_row_and_the_last_one_replaces_all("append", table, run_sql, seen, platform)
 
 
+@pytest.mark.parametrize("table_format", ["iceberg", "parquet"])
 def test_failing_checks_leave_the_table_and_the_bucket_as_they_were(
-    table: str, run_sql: shared.RunSql, seen: Any, platform: Platform
+    table_format: str, table: str, run_sql: shared.RunSql, seen: Any, platform: Platform
 ) -> None:
-    shared.test_failing_checks_leave_the_table_and_the_bucket_as_they_were("iceberg", table, run_sql, seen, platform)
+    shared.test_failing_checks_leave_the_table_and_the_bucket_as_they_were(table_format, table, run_sql, seen, platform)
 
 
 def test_spark_reads_what_trino_wrote_and_trino_writes_into_what_spark_evolved(
