@@ -48,3 +48,4 @@ def test_the_tests_that_the_table_names_are_there() -> None:
     }
     named = {name.partition("[")[0] for claim in cells.CLAIMS for name in claim.tests}
     assert named <= known
+    assert {f"{suite}.py" for suite in cells.SUITES.values()} <= {file.name for file in FOLDER.iterdir()}
