@@ -38,7 +38,7 @@ class Names:
             SecretUnresolved: an address is a reference that leads nowhere.
         """
         if dataset.kind == "path":
-            return _path(dataset.name)
+            return self._path(dataset.name)
         if dataset.kind == "table":
             database, table = dataset.name.split(".")
             return self._table(database, table)
@@ -68,11 +68,14 @@ class Names:
             return name, str(_PORTS[connection.kind])
         return self._text(connection.host, f"connections.{name}.host"), self._text(port, f"connections.{name}.port")
 
-
-def _path(uri: str) -> tuple[str, str]:
-    if uri.startswith("s3://"):
-        bucket, key = split_s3(uri)
-        s3 = S3(bucket, key or "/")
-        return s3.get_namespace(), s3.get_name()
-    parts = urlsplit(uri)
-    return "file" if parts.scheme == "file" else f"{parts.scheme}://{parts.netloc}", parts.path or "/"
+    def _path(self, uri: str) -> tuple[str, str]:
+        if uri.startswith("s3://"):
+            bucket, key = split_s3(uri)
+            s3 = S3(bucket, key or "/")
+            return s3.get_namespace(), s3.get_name()
+        parts = urlsplit(uri)
+        if parts.scheme == "file":
+            return "file", parts.path or "/"
+        own = self._settings.hdfs.uri  # of hdfs:///path; unset: of whichever cluster the run is on
+        named = own and "${local:" not in own and urlsplit(self._text(own, "hdfs.uri")).netloc
+        return f"hdfs://{parts.netloc or named or 'hdfs'}", parts.path or "/"

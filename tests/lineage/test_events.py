@@ -19,6 +19,8 @@ from framework.jobs import Job
 from framework.ledger import FAILED, INTERRUPTED, RUNNING, SUCCEEDED, InputRecord, OutputRecord, RunRecord
 from framework.lineage import emit
 from framework.lineage.emit import Emitter
+from framework.lineage.graph import Dataset
+from framework.lineage.naming import Names
 
 BEGUN = RunRecord(
     "20240101T101500123-scores-3f2a9c",
@@ -185,6 +187,21 @@ def test_tables_of_a_hive_metastore_are_named_after_it(project: Project) -> None
         job = project.jobs().get("daily")
         (text,) = emit.declared([job], loaded, {"daily": columns.of_job(job, {})}, None)
         assert json.loads(text)["outputs"][0] == {"facets": {}, "name": "marts.daily", "namespace": namespace, "outputFacets": {}}
+
+
+@pytest.mark.parametrize(
+    ("uri", "setting", "name"),
+    [
+        ("hdfs://name:8020/a/b", "", ("hdfs://name:8020", "/a/b")),
+        ("hdfs:///a", "hdfs.uri=hdfs://name:8020", ("hdfs://name:8020", "/a")),
+        ("hdfs:///a", "hdfs.uri=${local:hdfs.uri}", ("hdfs://hdfs", "/a")),
+        ("file:///data/x", "", ("file", "/data/x")),
+        ("s3://bucket", "", ("s3://bucket", "/")),
+    ],
+)
+def test_files_are_named_after_where_they_lie(uri: str, setting: str, name: tuple[str, str], project: Project) -> None:
+    loaded = load(project.root, "embedded", overrides=[setting] if setting else [], variables={})
+    assert Names(loaded.settings, lambda text, key: text, lambda: "").of(Dataset(uri, "path")) == name
 
 
 def test_the_file_may_lie_anywhere(job: Job, project: Project, tmp_path: Path) -> None:
