@@ -81,7 +81,7 @@ reset: $(READY) ## Stop the local services and delete their data
 	@$(BIN)/emrjobs local reset --yes
 
 ##@ Development
-.PHONY: setup test test-slow test-all conformance lint format bench clean need-JOB
+.PHONY: setup test test-slow test-all conformance lint format bench crash-matrix clean need-JOB
 setup: $(READY) ## Install everything into .venv
 
 test: $(READY) lint ## Lint, type check and run the tests (under 10 minutes)
@@ -108,6 +108,9 @@ format: $(READY) ## Format the code
 
 bench: $(READY) ## Measure, and write benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
+
+crash-matrix: $(READY) ## Run the whole crash matrix, and write its counts to benchmarks/RESULTS.md (half an hour)
+	$(BIN)/python -m benchmarks crashes --rounds 1
 
 clean: ## Stop the services, remove .venv and .local
 	@test ! -x $(BIN)/emrjobs || $(BIN)/emrjobs local down || true
