@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -12,6 +14,7 @@ from framework.local.target import open_platform
 
 ROOT = FilePath(__file__).parents[1]
 MANY, SINGLE = 10_000, 500
+ALL = 100_000
 TABLE = "bench.partitions"
 
 
@@ -46,12 +49,15 @@ def results(rounds: int) -> str:
 
             return measure.block(act)
 
+        whole: list[Partition] = []
+        pruned: list[Partition] = []
         costs = measure.in_turn(rounds, {"one by one": one_by_one, "batches": batches}, warm_up=0)
         table = fresh()
-        catalog.put_partitions(table, partitions)
-        found: list[Partition] = []
-        whole = measure.block(lambda: catalog.partitions(table))
-        pruned = measure.block(lambda: found.extend(catalog.partitions(table, "day = 7321")))
+        catalog.put_partitions(table, [Partition((str(number),), f"{root}/day={number}") for number in range(ALL)])
+        with _counted(glue) as asked_whole:
+            whole_costs = measure.block(lambda: whole.extend(catalog.partitions(table)))
+        with _counted(glue) as asked:
+            pruned_costs = measure.block(lambda: pruned.extend(catalog.partitions(table, "day = 7321")))
         catalog.drop(TABLE)
     per_one = measure.median(costs["one by one"]) / SINGLE
     per_batch = measure.median(costs["batches"]) / MANY
@@ -66,6 +72,26 @@ def results(rounds: int) -> str:
             f"| CreatePartition one by one | {per_one * 1000:.2f} | 1 |",
             f"| `put_partitions` | {per_batch * 1000:.3f} | {per_one / per_batch:.1f} |",
             "",
-            f"A predicate that leaves one of {MANY:,} partitions fetched {len(found)} in {pruned.wall * 1000:.0f} ms; all of them take {whole.wall:.1f} s.",
+            f"Of a table of {ALL:,} partitions, what a read fetches from Glue:",
+            "",
+            "| what | partitions | calls | bytes of the answers | s |",
+            "|---|---|---|---|---|",
+            f"| a predicate that leaves one | {len(pruned)} | {len(asked)} | {sum(asked):,} | {pruned_costs.wall:.2f} |",
+            f"| all | {len(whole):,} | {len(asked_whole):,} | {sum(asked_whole):,} | {whole_costs.wall:.1f} |",
         ]
     )
+
+
+@contextlib.contextmanager
+def _counted(glue: Any) -> Iterator[list[int]]:
+    """Bytes of each answer that the client gets while the context is open."""
+    sizes: list[int] = []
+
+    def note(http_response: Any, **_: Any) -> None:
+        sizes.append(len(http_response.content))
+
+    glue.meta.events.register("after-call.glue", note, unique_id="counted")
+    try:
+        yield sizes
+    finally:
+        glue.meta.events.unregister("after-call.glue", unique_id="counted")

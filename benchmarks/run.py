@@ -125,7 +125,7 @@ def _inside(rounds: int, platform: Platform) -> list[dict[str, list[measure.Cost
             _compare(spark, platform, job, day, table, rounds)
             for job, day, table in (
                 (daily, DAY, PEER_TABLE),
-                (_year(daily), None, PEER_TABLE + "_of_year"),
+                (year(daily), None, PEER_TABLE + "_of_year"),
             )
         ]
 
@@ -142,7 +142,7 @@ def _compare(spark: Any, platform: Platform, job: Job, day: str | None, peer_tab
     return measure.in_turn(rounds, contenders, warm_up=3)
 
 
-def _year(daily: Job) -> Job:
+def year(daily: Job) -> Job:
     """`daily_etl` over everything; its checks are about one day."""
     inputs = {**daily.inputs, "flights": Jdbc("airline_ops", "flights"), "weather": Path("{raw}/weather/", "json", SCHEMA)}
     return replace(daily, inputs=inputs, output=replace(daily.output, name="marts.yearly_performance"), checks=None)

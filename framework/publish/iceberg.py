@@ -67,6 +67,7 @@ class IcebergArea:
         self._listing: Future[_Files] | None = None
         # Looked up while the inputs are.
         self._loading: Future[Any] | None = beside(spark, self._table) if existing else None
+        self._evolved: tuple[int, int] | None = None
 
     def write(self, frame: DataFrame) -> Staged:
         self._schema = frame.schema
@@ -106,13 +107,16 @@ class IcebergArea:
     def discard(self) -> None:
         # A staged snapshot that nobody picks is no reader's business and expires with the others; a staging name would stay.
         self._catalog.drop(self._stage_name)
+        if self._evolved:
+            restore_schema(self._spark, self._name, *self._evolved)
 
     # A table that exists
 
     def _write_existing(self, frame: DataFrame) -> Staged:
         table = self._loading.result() if self._loading else self._table()
         self._loading = None
-        evolve(table, frame, self._output)
+        # Iceberg takes a column only of a table that has it: until the run is published, readers see a new one as null.
+        self._evolved = evolve(table, frame, self._output) or self._evolved
         aligned = schema.align(frame, self._name, columns(self._spark, table))
         self._schema = aligned.schema
         self._prepare(table)
@@ -152,6 +156,12 @@ class IcebergArea:
         snapshot = self._find_staged(table)
         if snapshot is None:
             raise PublishConflict(f"the staged snapshot of run {self._run_id} is gone from {self._name}", fix="run the job again")
+        if self._output.schema_changes != "fail":
+            table.refresh()
+            now, written = table.schema(), table.schemas().get(snapshot.schemaId())
+            if gone := [str(column.name()) for column in written.columns() if now.findField(column.fieldId()) is None]:
+                # The run that had added it has failed. Files know columns by their ids: its rows would be picked without it.
+                raise PublishConflict(f"{self._name} has no such column {gone[0]} any more", fix="run the job again")
         try:
             table.manageSnapshots().cherrypick(snapshot.snapshotId()).commit()
         except Exception as exc:
@@ -162,6 +172,7 @@ class IcebergArea:
                 raise PublishConflict(f"{self._name} changed while this run was writing: {message}", fix="run the job again") from exc
             else:
                 raise
+        self._evolved = None
         table.refresh()
         current = table.currentSnapshot()
         parent = current.parentId()
@@ -280,32 +291,45 @@ def properties(output: Table) -> dict[str, str]:
     return made
 
 
-def evolve(table: Any, frame: DataFrame, output: Table) -> None:
+def evolve(table: Any, frame: DataFrame, output: Table) -> tuple[int, int] | None:
     """Change the table's columns as far as the output's `schema_changes` allows; what remains is `align`'s to refuse.
 
-    Columns come before the rows: until the run is published, readers see a new column as null.
+    Returns:
+        Ids of the schema before and after; None when nothing changed.
     """
     if output.schema_changes == "fail":
-        return
+        return None
     spark = frame.sparkSession
-    given, present = {column.name: column for column in schema.columns_of(frame)}, {column.name: column for column in columns(spark, table)}
-    if any(name not in given for name in present):
-        return  # refused anyway: nothing is changed for it
+    present = columns(spark, table)
+    changes = schema.evolution(schema.columns_of(frame), present, output.schema_changes)
+    if not changes:
+        return None
+    given, known = schema.columns_of(frame), {column.name for column in present}
+    wanted = {column.name.lower(): column.type for column in schema.evolved(present, changes)}
+    schema.check_fit({column.name: column.type for column in given}, wanted, output.name)  # nothing is changed for what does not fit anyway
     convert = spark._jvm.org.apache.iceberg.spark.SparkSchemaUtil.convert
-    update, changes = table.updateSchema(), []
     types = spark._jvm.org.apache.spark.sql.types.DataType
-    for name, column in given.items():
-        kind = convert(types.fromDDL(column.type)) if name not in present or not schema.fits(column.type, present[name].type) else None
-        if name not in present:
-            update = update.addColumn(name, kind)
-            changes.append(f"added {name} {column.type}")
-        elif kind is not None and output.schema_changes == "widen" and schema.widens(present[name].type, column.type):
-            update = update.updateColumn(name, kind)
-            changes.append(f"widened {name} from {present[name].type} to {column.type}")
-    if changes:
-        update.commit()
-        table.refresh()
-        _log.info("table %s: %s", output.name, "; ".join(changes))
+    before, update = table.schema().schemaId(), table.updateSchema()
+    for column in changes:
+        kind = convert(types.fromDDL(column.type))
+        update = update.updateColumn(column.name, kind) if column.name in known else update.addColumn(column.name, kind)
+    update.commit()
+    table.refresh()
+    _log.info("table %s: added or widened %s", output.name, ", ".join(f"{column.name} {column.type}" for column in changes))
+    return before, table.schema().schemaId()
+
+
+def restore_schema(spark: SparkSession, name: str, before: int, after: int) -> None:
+    """Give a table the columns back that it had, unless somebody has changed them, or published rows with the new ones, since."""
+    table = load(spark, name)
+    operations = table.operations()
+    base = operations.current()
+    current = base.currentSnapshot()
+    if base.currentSchemaId() != after or (current is not None and current.schemaId() == after):
+        return
+    builder = spark._jvm.org.apache.iceberg.TableMetadata.buildFrom(base)
+    operations.commit(base, builder.setCurrentSchema(before).build())
+    _log.info("table %s has the columns again that it had before", name)
 
 
 def _snapshot_id(snapshot: Any) -> str | None:

@@ -85,8 +85,8 @@ class MergeArea:
             return frame
         table = iceberg.load(self._spark, self._name)
         own = frame.drop(marker) if marker else frame
-        iceberg.evolve(table, own, self._output)
-        wanted = iceberg.columns(self._spark, table)
+        present = iceberg.columns(self._spark, table)
+        wanted = schema.evolved(present, schema.evolution(schema.columns_of(own), present, self._output.schema_changes))
         if not marker:
             return schema.align(own, self._name, wanted)
         from pyspark.sql import functions as F
@@ -137,6 +137,7 @@ class MergeArea:
         rows, marker = self.read(), self._output.deletes
         rows.createOrReplaceTempView(_VIEW)
         names = [name for name in rows.columns if not marker or name != marker.lower()]
+        iceberg.evolve(table, rows.select(names), self._output)
         on = " AND ".join(f"t.`{key.lower()}` = s.`{key.lower()}`" for key in self._output.keys)
         gone = f"coalesce(s.`{marker.lower()}`, false)" if marker else "false"
         statement = (

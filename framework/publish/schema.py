@@ -78,6 +78,32 @@ def widens(source: str, target: str) -> bool:
     return bool(narrow and wide and int(narrow[2]) == int(wide[2]) and int(narrow[1]) < int(wide[1]))
 
 
+def evolution(given: Sequence[Column], present: Sequence[Column], policy: str) -> tuple[Column, ...]:
+    """Columns that a table gets, or gets wider, so that it holds what a job gives.
+
+    Args:
+        policy: the output's `schema_changes`.
+
+    Returns:
+        Each with its new type. Nothing when the job does not give all of the table's columns: it is refused anyway.
+    """
+    given_names, known = {column.name for column in given}, {column.name.lower(): column.type for column in present}
+    if policy == "fail" or known.keys() - given_names:
+        return ()
+    return tuple(
+        column
+        for column in given
+        if column.name not in known
+        or (policy == "widen" and not fits(column.type, known[column.name]) and widens(known[column.name], column.type))
+    )
+
+
+def evolved(present: Sequence[Column], changes: Sequence[Column]) -> list[Column]:
+    """The table's columns when it has changed."""
+    wanted = {column.name: column for column in present} | {column.name: column for column in changes}
+    return list(wanted.values())
+
+
 def check_fit(given: Mapping[str, str], wanted: Mapping[str, str], table: str, *, as_spark: Callable[[str], str] = str) -> None:
     """The columns that a job gives are those of its table.
 

@@ -33,7 +33,7 @@ LAKE, ALL = ("iceberg", "parquet"), ("iceberg", "parquet", "jdbc")
 _PADDING = 300
 SERVICES = ("s3", "aws", "postgres", "spark")
 # Phases begin and end one after the other: the end of one is the beginning of the next, but for what the driver itself does between.
-MOMENTS = ("before-resolve", "after-resolve", "before-stage", "in-stage", "after-stage", "before-publish", "in-publish", "after-publish")
+MOMENTS = ("before-resolve", "before-stage", "in-stage", "after-stage", "before-publish", "in-publish", "after-publish")
 FEW = ("before-resolve", "in-stage", "before-publish", "after-publish")
 
 

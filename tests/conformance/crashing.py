@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -25,6 +26,8 @@ from framework.runner import run_job
 SOURCE = "crashes/input.json"
 CONNECTION = "airline_ops"
 STORM = 4.0  # seconds
+# S3A would wait many minutes for a server that is gone.
+IMPATIENT = {"spark.hadoop.fs.s3a.attempts.maximum": "3", "spark.hadoop.fs.s3a.retry.limit": "3"}
 FULL = 15.0  # seconds; of S3, whose clients wait for many minutes
 
 
@@ -69,6 +72,8 @@ class Faults:
         endpoints = services.up(["s3", "aws", "postgres", "spark"])
         self._services = services
         self._pids = {one.name: one.pid or 0 for one in services.status()}
+        # The service is a small host; the JVM is its child.
+        self._pids["spark"] = next(one.pid for one in psutil.Process(self._pids["spark"]).children() if one.name() == "java")
         self.s3, self.postgres = Proxy(int(endpoints["s3"]["port"])), Proxy(int(endpoints["postgres"]["port"]))
         self.variables = {
             "EMRJOBS__AWS__S3_ENDPOINT_URL": f"http://127.0.0.1:{self.s3.port}",
@@ -94,6 +99,10 @@ class Faults:
         if whom == "s3":
             threading.Timer(FULL, self._make_room).start()
 
+    def end(self) -> None:
+        """Nothing is limited any more."""
+        limit_files(self._pids["spark"], -1)
+
     def _make_room(self) -> None:
         # SeaweedFS writes no more to a volume whose disk was full, until it is started again.
         os.kill(self._pids["s3"], signal.SIGKILL)
@@ -104,6 +113,7 @@ def main() -> None:
     from framework.local.target import open_platform, supervisor
 
     root, kind, suffix, moment, fault = sys.argv[1:]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background processes ignore it
     point, _, phase = moment.partition("-")
     faults = Faults(supervisor(load(FilePath(root), "embedded", variables={}), lambda event: None))
     act = faults.of(fault)
@@ -117,6 +127,9 @@ def main() -> None:
             act()
 
     loaded = load(FilePath(root), "embedded", variables=faults.variables)
+    spark = loaded.settings.spark
+    impatient = loaded.settings.model_copy(update={"spark": spark.model_copy(update={"conf": {**spark.conf, **IMPATIENT}})})
+    loaded = replace(loaded, settings=impatient)
     try:
         with open_platform(loaded, lambda event: None) as platform:
             run_job(job(kind, suffix), {}, platform, strike)
@@ -124,6 +137,7 @@ def main() -> None:
         print(f"error: {exc}", file=sys.stderr)
         sys.exit(1)
     finally:
+        faults.end()
         print(f"struck: {faults.s3.struck + faults.postgres.struck}")
 
 

@@ -131,6 +131,40 @@ def test_columns_are_added_and_widened_as_far_as_the_policy_allows(table: str, s
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("how", [{"mode": "append"}, {"mode": "merge", "keys": ["id"]}])
+def test_a_run_that_publishes_nothing_leaves_the_columns_as_they_were(
+    how: dict[str, Any], table: str, spark: Any, publish: Any, platform: Platform
+) -> None:
+    publish(Table(table, mode="append"), [(1, 1.5)], "id int, price float")
+    output = Table(table, schema_changes="widen", **how)
+    area = open_area(spark, platform.catalog, output, "20240101T000000-test-columns")
+    area.write(spark.createDataFrame([(2, 0.1, "x")], "id int, price double, note string"))
+    area.discard()  # as when a check fails
+    assert dict(spark.table(table).dtypes) == {"id": "int", "price": "float"}
+    publish(output, [(3, 0.1, "y")], "id int, price double, note string")
+    assert rows_of(spark, table) == [(1, 1.5, None), (3, 0.1, "y")]
+
+
+@pytest.mark.slow
+def test_a_column_that_another_run_has_published_stays_and_one_that_is_gone_is_added_again(
+    table: str, spark: Any, publish: Any, platform: Platform
+) -> None:
+    publish(Table(table, mode="append"), [(1,)], "id int")
+    output = Table(table, mode="append", schema_changes="add_columns")
+
+    def staged(number: int) -> Any:
+        area = open_area(spark, platform.catalog, output, f"20240101T000000-test-shared{number}")
+        area.write(spark.createDataFrame([(number, "x")], "id int, note string"))
+        return area
+
+    failing, second, third = staged(2), staged(3), staged(4)
+    failing.discard()
+    second.publish()
+    third.publish()
+    assert rows_of(spark, table) == [(1, None), (3, "x"), (4, "x")]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("table_format", ["iceberg", "parquet"])
 def test_rows_of_a_file_are_in_the_declared_order(table_format: str, table: str, spark: Any, publish: Any, platform: Platform) -> None:
     import pyarrow as pa

@@ -9,9 +9,10 @@ from builders import table
 from hypothesis import given
 from hypothesis import strategies as st
 
+from framework.catalog import Column
 from framework.publish import is_staging_name, partition_values, staging_name
 from framework.publish.hive import root
-from framework.publish.schema import fits
+from framework.publish.schema import evolution, fits
 
 TYPES = [
     "tinyint",
@@ -112,3 +113,20 @@ def test_a_staging_name_is_known_as_one() -> None:
     assert name == "db.daily__stage_20130115t101500_daily_3f2a9c"
     assert is_staging_name(name)
     assert not is_staging_name("db.daily")
+
+
+@pytest.mark.parametrize(
+    ("policy", "given", "wanted"),
+    [
+        ("fail", "a bigint, b string, c date", ""),
+        ("add_columns", "a bigint, b string, c date", "c date"),
+        ("widen", "a bigint, b string, c date", "a bigint, c date"),
+        ("widen", "a smallint, b string", ""),
+        ("widen", "a bigint", ""),
+    ],
+)
+def test_a_table_changes_only_as_its_policy_says_and_for_rows_that_fit_it(policy: str, given: str, wanted: str) -> None:
+    def columns(text: str) -> tuple[Column, ...]:
+        return tuple(Column(*one.split()) for one in text.split(", ") if one)
+
+    assert evolution(columns(given), columns("a int, b string"), policy) == columns(wanted)
