@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from emr_endpoint import Emr, wait
 
 PROJECT = Path(__file__).parents[1]
 _PORT = re.compile(r"http://127\.0\.0\.1:\d+")
 BUCKETS = ("cloud-raw", "cloud-warehouse", "cloud-state")
 ENVIRONMENT = """\
-target: emr
 aws:
   region: us-east-1
   endpoint_url: {url}
@@ -30,15 +30,6 @@ aws:
 paths: {{raw: s3://cloud-raw}}
 catalog: {{warehouse: s3://cloud-warehouse}}
 state: s3://cloud-state/state
-connections:
-  airline_ops:
-    host: airline-ops.example.internal
-    user: etl_reader
-    password: ${{secretsmanager:cloud/airline_ops#password}}
-emr:
-  service_role: emrjobs-service
-  instance_profile: emrjobs-nodes
-  subnets: [subnet-0123456789abcdef0]
 """
 
 
@@ -81,7 +72,10 @@ class Cloud:
         root = folder / "project"
         for name in ("jobs", "configs"):
             shutil.copytree(PROJECT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-        (root / "configs" / "env" / "cloud.yaml").write_text(ENVIRONMENT.format(url=emr.url))
+        environments = root / "configs" / "env"
+        # As prod, but for where everything is.
+        settings = yaml.safe_load((environments / "prod.yaml").read_text()) | yaml.safe_load(ENVIRONMENT.format(url=emr.url))
+        (environments / "cloud.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
         cloud = cls(folder, root, emr, {"CLOUD_KEY": "local", "CLOUD_SECRET": "secret"})
         for bucket in BUCKETS:
             cloud.client("s3").create_bucket(Bucket=bucket)
