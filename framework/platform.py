@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -34,8 +35,19 @@ StartSpark: TypeAlias = Callable[[Mapping[str, str]], "AbstractContextManager[Sp
 
 Resolved: TypeAlias = read.ResolvedInput | trino_catalogs.FederatedRead
 
-EMR_TRINO = "http://localhost:8889"
-"""Trino's coordinator on an EMR cluster's primary node (EMR Management Guide, ports of web interfaces)."""
+EMR_TRINO_PORT = 8889
+"""Of Trino's coordinator on an EMR cluster's primary node (EMR Management Guide, ports of web interfaces)."""
+EMR_INFO = Path("/mnt/var/lib/info/job-flow.json")
+"""What every node of a cluster knows of it; a driver in cluster mode runs on any of them, seldom on the primary."""
+
+
+def emr_trino(info: Path = EMR_INFO) -> str:
+    """URL of Trino's coordinator, as seen from a node of an EMR cluster."""
+    try:
+        host = json.loads(info.read_text(encoding="utf-8"))["masterPrivateDnsName"]
+    except (OSError, ValueError, KeyError):
+        host = "localhost"
+    return f"http://{host}:{EMR_TRINO_PORT}"
 
 
 class Platform:
@@ -123,7 +135,7 @@ class Platform:
             ServiceUnavailable: the server did not start.
         """
         if self.settings.trino.url or self._start_trino is None:
-            return self.resolver.text(self.settings.trino.url or EMR_TRINO, key="trino.url")
+            return self.resolver.text(self.settings.trino.url or emr_trino(), key="trino.url")
         # A server that runs was needed, and will be again: Trino's catalog is not made anew for statements that need it and do not.
         hdfs = self._hdfs if self._needs_hdfs or (self.settings.hdfs.uri and self._is_up(self.settings.hdfs.uri)) else None
         catalogs = trino_catalogs.render(self.settings, lambda text, key: self.resolver.text(text, key=key), connections, hdfs)

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from framework.emr.api import EmrApi
-from framework.emr.plans import SubmitPlan, artifacts_prefix, is_local, order, plan
+from framework.emr.plans import SubmitPlan, artifacts_prefix, is_local, order, plan, with_trino
 from framework.emr.records import SubmitRecord, Submits
 from framework.emr.submission import Submitted
 from framework.emr.watch import Watch
@@ -71,6 +71,7 @@ def submit(platform: Platform, made: SubmitPlan, tell: Callable[[str], None] = l
     """
     from framework.emr import package, submission
 
+    made = with_trino(platform, made)
     stored = package.store([one for one, _, _ in made.artifacts], artifacts_prefix(platform.loaded), platform.aws, tell)
     return submission.start(order(made, stored), EmrApi.of(platform.aws), submits(platform), tell)
 

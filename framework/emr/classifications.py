@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from framework.config.model import Connection
+from framework.config.model import Aws, Connection
 from framework.emr.cluster import Cluster
+from framework.sources import trino_catalogs
 
 Properties = dict[str, dict[str, str]]
 
@@ -14,6 +15,7 @@ _GLUE_FACTORY = "com.amazonaws.glue.catalog.metastore.AWSGlueDataCatalogHiveClie
 # Before a property's name: its value is the ARN of a secret, which EMR reads (Release Guide, "Store sensitive configuration data in
 # AWS Secrets Manager").
 _SECRET = "EMR.secret@"
+_STORAGE = ("fs.", "s3.")  # EMR's Trino has a file system of its own
 _DRIVERS = {"mysql": "org.mariadb.jdbc.Driver", "mariadb": "org.mariadb.jdbc.Driver", "postgresql": "org.postgresql.Driver"}
 
 
@@ -37,7 +39,11 @@ def secret_property(name: str, reference: str) -> dict[str, str]:
 
 
 def _catalog(cluster: Cluster) -> Properties:
-    metastore = cluster.spec.metastore
+    metastore, catalog = cluster.spec.metastore, cluster.settings.catalog
+    if metastore is None and catalog.kind == "hive":
+        # A metastore that somebody runs already: Release Guide, Use an external MySQL database or Amazon Aurora; Spark's own file.
+        site = {"hive.metastore.uris": str(catalog.uri)}
+        return {"spark-hive-site": site} | ({"hive-site": dict(site)} if "Hive" in cluster.applications else {})
     if metastore is None:
         site = {"hive.metastore.client.factory.class": _GLUE_FACTORY}
         return {"spark-hive-site": site} | ({"hive-site": dict(site)} if "Hive" in cluster.applications else {})
@@ -65,19 +71,25 @@ def _spark(cluster: Cluster) -> Properties:
 def _trino(cluster: Cluster) -> Properties:
     if "Trino" not in cluster.applications:
         return {}
-    if cluster.spec.metastore is None:
-        found: Properties = {
-            "trino-connector-hive": {"hive.metastore": "glue"},
-            "trino-connector-iceberg": {"connector.name": "iceberg", "iceberg.catalog.type": "glue"},
-        }
-    else:
-        found = {"trino-connector-hive": {"hive.metastore": "thrift"}}
+    found: Properties = {f"trino-connector-{name}": properties for name, properties in _lake(cluster).items()}
     # EMR names the classification by the connector, so there is one database of a kind.
     for kind, connection in _first_of_each_kind(cluster.settings.connections).items():
         properties = _trino_connection(connection)
         if properties:
             found[f"trino-connector-{kind}"] = properties
     return found
+
+
+def _lake(cluster: Cluster) -> Mapping[str, dict[str, str]]:
+    """The catalogs `iceberg` and `hive` as Trino jobs need them; how S3 and Glue are reached is the cluster's own business."""
+    settings = cluster.settings
+    if cluster.spec.metastore is not None:
+        # Its service runs on the primary node, where EMR's own file for the connector points.
+        return {"hive": {"hive.metastore": "thrift"}}
+    metastore = trino_catalogs.Metastore(settings.catalog.kind, settings.catalog.warehouse, settings.catalog.uri)
+    here = settings.model_copy(update={"aws": Aws(region=settings.aws.region)})
+    rendered = trino_catalogs.lake(here, metastore, lambda text, key: text, {})
+    return {name: {key: text for key, text in one.items() if not key.startswith(_STORAGE)} for name, one in rendered.items()}
 
 
 def _first_of_each_kind(connections: Mapping[str, Connection]) -> dict[str, Connection]:

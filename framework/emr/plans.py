@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from framework.config.loader import Loaded
+from framework.config.model import Settings
 from framework.emr import cost, package, request, spec
 from framework.emr.api import ACTIVE, EmrApi
 from framework.emr.cluster import Cluster, design
@@ -18,7 +19,7 @@ from framework.emr.records import SubmitRecord, Submits, wish
 from framework.emr.step import JobRun, cluster_overrides, step
 from framework.emr.submission import Order, check_usable
 from framework.errors import DatasetNotFound, EmrjobsError, UserError, nearest
-from framework.jobs import Job
+from framework.jobs import EngineKind, Jdbc, Job
 from framework.planning import in_hdfs
 from framework.sources.paths import normalise, split_s3
 from framework.store import open_store
@@ -129,9 +130,42 @@ def plan(
         previous=last,
         spec_changes=tuple(changes(last.request, asked)) if last and last.request and asked else (),
         code_changes=tuple(_code_changes(last.code, code)) if last else (),
-        warnings=(*cluster.warnings, *(warning for one in planned for warning in in_hdfs(one.job, loaded))),
+        warnings=(
+            *cluster.warnings,
+            *(warning for one in planned for warning in in_hdfs(one.job, loaded)),
+            *(() if is_local(loaded) else _trino_warnings(planned, loaded.settings)),
+        ),
         overrides=tuple(cluster_overrides(loaded, overrides, platform.resolver)),
     )
+
+
+def with_trino(platform: Platform, made: SubmitPlan) -> SubmitPlan:
+    """The plan with the address of this machine's Trino, which plays the one of a local cluster; it is started for jobs that need it.
+
+    Raises:
+        ServiceUnavailable: it did not start.
+    """
+    on_trino = [one.job for one in made.jobs if one.job.engine is EngineKind.TRINO]
+    if not on_trino or not is_local(platform.loaded) or platform.settings.trino.url is not None:
+        return made
+    connections = {name for job in on_trino for name in _read_connections(job)}
+    return replace(made, overrides=(*made.overrides, f"trino.url={platform.trino_url(connections)}"))
+
+
+def _read_connections(job: Job) -> set[str]:
+    return {dataset.connection for dataset in job.inputs.values() if isinstance(dataset, Jdbc)}
+
+
+def _trino_warnings(jobs: Sequence[Planned], settings: Settings) -> Iterator[str]:
+    """Where a cluster's Trino would not find a connection under the name that a statement says."""
+    named = sorted({name for one in jobs if one.job.engine is EngineKind.TRINO for name in _read_connections(one.job)})
+    for name in named:
+        kind = settings.connections[name].kind if name in settings.connections else name
+        if kind != name:
+            yield (
+                f"connection {name}: EMR names a Trino catalog after its connector, {kind}; what a statement calls {name} needs "
+                f"a bootstrap action that puts {name}.properties into /etc/trino/conf/catalog"
+            )
 
 
 def order(made: SubmitPlan, stored: Sequence[Stored]) -> Order:

@@ -6,7 +6,8 @@ import pytest
 from clusters import PROJECT, Account
 
 from framework.config.loader import load
-from framework.emr import instances, refresh, spec
+from framework.discovery import discover
+from framework.emr import instances, plans, refresh, spec
 from framework.emr.cluster import design
 from framework.errors import ConfigError
 
@@ -142,3 +143,11 @@ def test_every_preset_of_the_project_fits_its_environments(env: str) -> None:
 def test_the_instance_types_are_those_that_moto_ships() -> None:
     assert refresh._lines(refresh.instance_types()) == refresh.FILE.read_text(encoding="utf-8")
     assert instances.of_release("emr-7.12.0")["m6gd.xlarge"].architecture == "aarch64"
+
+
+def test_a_trino_jobs_connection_that_a_cluster_knows_under_another_name_is_a_warning() -> None:
+    loaded = load(PROJECT, "prod", variables={})
+    planned = [plans.Planned(discover(PROJECT).get(name), {}, ()) for name in ("daily_etl", "carrier_360")]
+    found = list(plans._trino_warnings(planned, loaded.settings))
+    assert [text.split(":")[0] for text in found] == ["connection airline_ops", "connection search"]
+    assert "after its connector, postgresql" in found[0]

@@ -92,3 +92,17 @@ def test_an_external_metastore_takes_the_place_of_glue_and_keeps_its_password_ou
     assert found["trino-connector-hive"] == {"hive.metastore": "thrift"}
     assert "spark-hive-site" not in found
     assert "trino-connector-postgresql" not in found, "its password is in a store that EMR cannot read"
+
+
+def test_a_metastore_that_runs_already_is_what_spark_hive_and_trino_are_pointed_at(account: Account) -> None:
+    hive = ("catalog.kind=hive", "catalog.uri=thrift://metastore.example.internal:9083")
+    text = "applications: [Hive, Trino]\ngroups: {primary: {type: m5.xlarge}}\n"
+    made = run_job_flow(account.cluster(*hive, preset=text), jobs=["a"], submit_id="r")
+    found = {one["Classification"]: one["Properties"] for one in made["Configurations"]}
+    uris = {"hive.metastore.uris": "thrift://metastore.example.internal:9083"}
+    assert found["spark-hive-site"] == found["hive-site"] == uris
+    for name, kind in (("hive", ("hive.metastore", "thrift")), ("iceberg", ("iceberg.catalog.type", "hive_metastore"))):
+        properties = found[f"trino-connector-{name}"]
+        assert properties[kind[0]] == kind[1]
+        assert properties["hive.metastore.uri"] == "thrift://metastore.example.internal:9083"
+        assert not [key for key in properties if key.startswith(("fs.", "s3."))]

@@ -8,10 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
+from clusters import PROJECT
 from emr_faults import FAULTS, Faulty, Killed, MemoryStore, Plane, TestClock, client_error
 
+from framework.config.loader import load
+from framework.discovery import discover
 from framework.emr import records, submission
 from framework.emr.api import EmrApi
+from framework.emr.plans import Planned, SubmitPlan, with_trino
 from framework.emr.records import Claim, Submits
 from framework.emr.step import JobRun, step_name
 from framework.emr.submission import Order, Submitted
@@ -344,3 +348,21 @@ def test_random_schedules_end_with_exactly_one_cluster_and_one_step_per_run(bloc
         assert world.submit(order([run.job for run in done.record.runs], None if done.record.owned else cluster)).attached, seed
         world.plane.end(cluster)
         assert world.plane.active() == [], (seed, log)
+
+
+def test_a_trino_job_on_the_local_endpoint_is_told_where_this_machines_trino_is() -> None:
+    asked: list[object] = []
+
+    class Platform:
+        loaded = load(PROJECT, "local_emr", variables={})
+        settings = loaded.settings
+
+        def trino_url(self, connections: object) -> str:
+            asked.append(connections)
+            return "http://127.0.0.1:8080"
+
+    jobs = discover(PROJECT)
+    made = [SubmitPlan((Planned(jobs.get(job), {}, ()),), *([None] * 10), ("a=b",)) for job in ("daily_etl", "carrier_360")]  # type: ignore[arg-type]
+    overrides = [with_trino(Platform(), one).overrides for one in made]  # type: ignore[arg-type]
+    assert overrides == [("a=b",), ("a=b", "trino.url=http://127.0.0.1:8080")]
+    assert asked == [{"airline_ops", "search"}]
