@@ -6,7 +6,7 @@ import argparse
 import datetime as dt
 from pathlib import Path
 
-from benchmarks import checks, cli, crashes, emr_endpoint, faults, fetch, jdbc, measure, memory, partitions, run, session, submit
+from benchmarks import checks, cli, crashes, emr_endpoint, faults, federated, fetch, jdbc, measure, memory, partitions, run, session, submit
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PARTS = {
@@ -19,6 +19,7 @@ PARTS = {
     "jdbc": jdbc.results,
     "partitions": partitions.results,
     "fetch": fetch.results,
+    "federated": federated.results,
     "checks": checks.results,
     "memory": memory.results,
     "crashes": crashes.results,

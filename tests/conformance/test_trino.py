@@ -39,11 +39,13 @@ pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(900)]
 
 Rows = list[tuple[Any, ...]]
 RunSql = Callable[..., RunRecord]
+NAMED = ("airline_ops", "search")
+"""The connections that the tests name: what the others lead to is not started for them."""
 
 
 @pytest.fixture(scope="module")
 def client(platform: Platform) -> TrinoClient:
-    return TrinoClient(platform.trino_url(), "tests")
+    return TrinoClient(platform.trino_url(NAMED), "tests")
 
 
 @pytest.fixture
@@ -167,7 +169,7 @@ def test_of_many_publishers_at_once_none_loses_a_row_and_the_last_one_replaces_a
     run_sql(output, values(row(0)))
 
     def publish(number: int) -> None:
-        engine = TrinoEngine(TrinoClient(platform.trino_url(), "tests"))
+        engine = TrinoEngine(TrinoClient(platform.trino_url(NAMED), "tests"))
         made = Job("t", EngineKind.TRINO, {}, output, {}, None, Sql(values(row(number)), "trino"), "jobs/t.sql", 1)
         area = engine.area(platform, made, {}, f"20240101T000000-t-many{number:02}")
         engine.stage(made, {}, {}, area)
@@ -324,7 +326,7 @@ def until(condition: Callable[[], bool], seconds: float = 120) -> None:
 
 def test_ctrl_c_ends_the_query_on_the_server(table: str, run_sql: RunSql, client: TrinoClient, platform: Platform) -> None:
     def interrupt() -> None:
-        until(lambda: bool(running(TrinoClient(platform.trino_url(), "tests"))))
+        until(lambda: bool(running(TrinoClient(platform.trino_url(NAMED), "tests"))))
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
@@ -454,7 +456,7 @@ def test_a_server_that_is_killed_fails_the_job_cleanly_and_a_rerun_works(
     run_sql(Table(table), values(row(1)))
 
     def kill() -> None:
-        until(lambda: bool(running(TrinoClient(platform.trino_url(), "tests"))))
+        until(lambda: bool(running(TrinoClient(platform.trino_url(NAMED), "tests"))))
         (status,) = Supervisor(platform.root).status(["trino"])
         assert status.pid
         os.kill(status.pid, signal.SIGKILL)
@@ -466,6 +468,6 @@ def test_a_server_that_is_killed_fails_the_job_cleanly_and_a_rerun_works(
     assert isinstance(failed, EngineUnavailable)
     assert failed.retryable
     run_sql(Table(table), values(row(2)))
-    found = TrinoClient(platform.trino_url(), "tests").execute(f"SELECT id FROM {table}")
+    found = TrinoClient(platform.trino_url(NAMED), "tests").execute(f"SELECT id FROM {table}")
     assert found.rows == [[2]]
     assert staging_names(platform) == []

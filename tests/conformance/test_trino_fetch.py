@@ -73,13 +73,22 @@ def test_the_planners_estimate_chooses_the_way_and_an_order_keeps_to_the_client(
 
 
 @pytest.mark.parametrize("unload", [False, True])
+def test_a_result_without_rows_has_its_columns(unload: bool, platform: Platform) -> None:
+    with query.fetch(platform, "SELECT orderkey, orderdate FROM tpch.tiny.orders WHERE orderkey < 0", {}, unload=unload) as found:
+        assert found.table().schema == pa.schema([("orderkey", pa.int64()), ("orderdate", pa.date32())])
+    assert fetched(platform, "SELECT 1 AS a WHERE false", unload=unload)[1] == []
+
+
+@pytest.mark.parametrize("unload", [False, True])
 def test_batches_are_no_larger_than_asked_for_and_give_every_row_once(unload: bool, platform: Platform) -> None:
     table, sizes = fetched(platform, "SELECT orderkey, comment FROM tpch.tiny.orders", unload=unload, batch_rows=4_000)
     assert max(sizes) <= 4_000
     assert table.num_rows == len(set(table["orderkey"].to_pylist())) == 15_000
 
 
-def test_nothing_is_left_behind_by_a_query_that_fails_or_is_given_up(platform: Platform) -> None:
+def test_nothing_is_left_behind_by_a_query_that_fails_or_is_given_up_or_was_killed(platform: Platform) -> None:
+    killed = "trino/unload/20200101t000000_dead0000/data/part.parquet"
+    platform.aws.client("s3").put_object(Bucket="emrjobs-state", Key=killed, Body=b"")
     with (
         pytest.raises(JobFailed, match="Division by zero"),
         query.fetch(platform, "SELECT 1 / (orderkey - 59969) AS a FROM tpch.tiny.orders", {}, unload=True) as found,

@@ -18,6 +18,7 @@ import pytest
 import sample_figures as figures
 
 from framework import query
+from framework.local.supervisor import Supervisor
 from framework.platform import Platform
 
 pytestmark = [pytest.mark.services, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -96,3 +97,19 @@ def opensearch_logs_queries(url: str, index: str) -> Iterator[None]:
         yield
     finally:
         threshold(None)
+
+
+# The last one: it stops what the others read.
+def test_a_query_over_the_lake_starts_neither_postgresql_nor_opensearch(platform: Platform, emrjobs: Any) -> None:
+    services = Supervisor(platform.root)
+    names = ["postgres", "opensearch"]
+    services.down(names)
+    try:
+        done = emrjobs("query", "--engine", "trino", "--format", "csv", "SELECT count(*) AS n FROM reference.airlines")
+        assert (done.code, done.out.split()) == (0, ["n", "16"]), done.err
+        assert [one.state for one in services.status(names)] == ["stopped", "stopped"]
+        asked = emrjobs("query", "--engine", "trino", "--format", "csv", "SHOW TABLES FROM airline_ops.public LIKE 'flights'")
+        assert (asked.code, asked.out.split()) == (0, ["Table", "flights"]), asked.err
+        assert [one.state for one in services.status(names)] == ["running", "stopped"]
+    finally:
+        services.up(["postgres"])

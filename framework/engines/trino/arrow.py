@@ -7,6 +7,7 @@ times faster, at the price of a table that is made and dropped. The planner's es
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import json
 import logging
 import math
@@ -38,6 +39,8 @@ LARGE = 100_000
 """Rows from which on a result is unloaded; where the planner has no estimate, it counts as large."""
 
 BATCH_ROWS = 65_536
+
+_STAMP = "%Y%m%dt%H%M%S"
 
 DATABASE = "emrjobs_unload"
 # Statistics of a table that lives for seconds would cost as much as its files.
@@ -97,7 +100,8 @@ class Fetch:
         if not self.unloads:
             return pa.Table.from_batches(list(self._by_client()), self.schema)
         with self._unloaded() as files:
-            return self._finished(files.table())
+            found = files.table()
+            return self.schema.empty_table() if found is None else self._finished(found)
 
     def batches(self) -> Generator[pa.RecordBatch, None, None]:
         """The result in batches of at most `batch_rows` rows; no more than some of them are in memory at a time."""
@@ -146,12 +150,12 @@ class Fetch:
     @contextlib.contextmanager
     def _unloaded(self) -> Iterator[_Files]:
         """The result as files, which are there while the context is open."""
-        mark = uuid.uuid4().hex
-        name = staging_name(f"{DATABASE}.result", mark)
-        folder = f"{self._state}/trino/unload/{mark}"
+        unloads = _Files(self._aws, f"{self._state}/trino/unload")
         self._catalog.ensure_database(DATABASE)
-        files = _Files(self._aws, folder)
-        properties = f"format = 'PARQUET', location = {literal(folder, 'trino')}"
+        self._sweep(unloads)
+        mark = f"{dt.datetime.now(dt.UTC):{_STAMP}}_{uuid.uuid4().hex[:8]}"
+        name, files = staging_name(f"{DATABASE}.result", mark), unloads.below(mark)
+        properties = f"format = 'PARQUET', location = {literal(files.folder, 'trino')}"
         try:
             self._client.execute(
                 f"CREATE TABLE {quoted(LAKE_CATALOG, *name.split('.'))} WITH ({properties}) AS\n{self._transported()}", session=_SESSION
@@ -163,7 +167,15 @@ class Fetch:
                 self._catalog.drop(name)
                 files.delete()
             except EmrjobsError as exc:
-                _log.warning("%s was not removed: %s", folder, exc)
+                _log.warning("%s was not removed: %s", files.folder, exc)
+
+    def _sweep(self, unloads: _Files) -> None:
+        """Remove what fetches that were killed left a day ago or earlier."""
+        until = f"{dt.datetime.now(dt.UTC) - dt.timedelta(days=1):{_STAMP}}"
+        for mark in unloads.folders():
+            if mark < until:
+                self._catalog.drop(staging_name(f"{DATABASE}.result", mark))
+                unloads.below(mark).delete()
 
 
 @dataclass(frozen=True)
@@ -173,11 +185,23 @@ class _Files:
     aws: Aws
     folder: str
 
-    def table(self) -> pa.Table:
+    def below(self, name: str) -> _Files:
+        """Those in a folder of this one."""
+        return _Files(self.aws, f"{self.folder}/{name}")
+
+    def folders(self) -> list[str]:
+        """Names of the folders in this one."""
+        bucket, prefix = split_s3(self.folder)
+        pages = self.aws.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=f"{prefix}/", Delimiter="/")
+        return [one["Prefix"].rstrip("/").rsplit("/", 1)[1] for page in pages for one in page.get("CommonPrefixes", [])]
+
+    def table(self) -> pa.Table | None:
+        """All rows; None where there are no files."""
         import pyarrow.dataset as ds
 
+        keys = self._keys()
         with _told():
-            return ds.dataset(self._keys(), filesystem=self._filesystem, format="parquet").to_table()
+            return ds.dataset(keys, filesystem=self._filesystem, format="parquet").to_table() if keys else None
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
         import pyarrow.parquet as pq
