@@ -216,6 +216,7 @@ class TestAsACommand:
         assert "input weather: there are no files at s3://emrjobs-raw/weather/date=2013-12-31/" in error
         assert "fix: check the path and the parameters in it" in error
 
+    @pytest.mark.slow
     def test_a_malformed_record_is_named_with_its_file_and_line(self, emrjobs: Any, platform: Platform) -> None:
         key = "weather/date=2014-01-01/broken.json"
         put(platform, key, '{"origin": "JFK", "temp": 40.0}\n{"origin": "JFK", "temp": 41.0\n{"origin": "LGA", "temp": 42.0}\n')

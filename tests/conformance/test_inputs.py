@@ -82,6 +82,7 @@ def test_a_table_gives_only_the_rows_of_its_predicate_and_lists_only_their_parti
     assert len(resolved.partitions) == (0 if table_format == "iceberg" else 1)
 
 
+@pytest.mark.slow
 def test_upstream_jobs_run_first_and_data_docs_are_written(emrjobs: Callable[..., Any], root: FilePath) -> None:
     done = emrjobs("run", "carrier_scorecard", "--upstream", "--docs", "--json", "-p", "date=2013-05-17")
     assert done.code == 0, done.err

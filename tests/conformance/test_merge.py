@@ -53,6 +53,7 @@ def folders(platform: Platform, table: str) -> list[str]:
     return [item["Key"] for item in listed.get("Contents", [])]
 
 
+@pytest.mark.slow
 def test_rows_replace_add_and_delete_by_key_and_merging_them_again_changes_nothing(
     table: str, spark: Any, publish: Any, platform: Platform
 ) -> None:

@@ -83,6 +83,7 @@ def test_of_several_records_of_one_key_the_newest_is_read(platform: Platform, ru
         assert rows_of(platform, job) == [(0, "no key"), (0, "nor this"), (1, "new"), (2, "only")]
 
 
+@pytest.mark.slow
 def test_an_incremental_read_begins_where_the_last_published_run_ended(platform: Platform, run: Callable[..., RunRecord]) -> None:
     entry, text = platform.settings.connections["airline_ops"], platform.resolver.text
     address: dict[str, Any] = {"host": text(entry.host), "port": text(entry.port), "user": text(entry.user), "dbname": entry.database}
