@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path as FilePath
+from typing import Any
 
 from framework.config.loader import load
 from framework.errors import EmrjobsError
@@ -48,6 +50,25 @@ def results(rounds: int) -> str:
             else:
                 print(outcomes[-1], flush=True)
         removed = matrix.clean_up()
+    return "\n".join(
+        [
+            *section(outcomes, failed),
+            "",
+            f"Afterwards `vacuum` removed what was left ({', '.join(f'{kind}: {count}' for kind, count in removed.items())} files or staged tables), "
+            "found nothing the second time, and no reader saw a difference.",
+            "",
+            f"Took {(time.monotonic() - begun) / 60:.0f} minutes.",
+        ]
+    )
+
+
+def section(outcomes: Sequence[Any], failed: Sequence[str]) -> list[str]:
+    """Lines in Markdown.
+
+    Args:
+        outcomes: of the cells that hold.
+        failed: what does not hold, each beginning with its cell.
+    """
     rows = []
     for fault, text in FAULTS.items():
         found = [one for one in outcomes if one.cell.fault == fault]
@@ -56,23 +77,16 @@ def results(rounds: int) -> str:
         rows.append(f"| {text} | {len(found) + bad} | {ended} | {len(found) - ended} | {old} | {len(found) - old} | {len(found)} |")
     total, held = len(outcomes) + len(failed), len(outcomes)
     rows.append(f"| all | {total} | {sum(one.code != 0 for one in outcomes)} | {sum(one.code == 0 for one in outcomes)} | | | {held} |")
-    return "\n".join(
-        [
-            "## The crash matrix",
-            "",
-            "A run over an Iceberg table, a Parquet table in the Hive layout, or a table of PostgreSQL, to which something happens at a given",
-            "moment: at the beginning and end of a phase, or 0.3 s into it. A cell holds when readers (none of them this framework's) see the old",
-            "rows or the new ones, the run ends by itself with one clear error or none, and a rerun gives what an undisturbed run gives. A full",
-            "disk is a limit on the size of the server's files (RLIMIT_FSIZE): its writes fail with EFBIG. A storm and a cut are made by a TCP proxy.",
-            "",
-            "| what happens | cells | run ended by it | run went through | readers saw the old rows | the new rows | cells that hold |",
-            "|---|---|---|---|---|---|---|",
-            *rows,
-            "",
-            f"Afterwards `vacuum` removed what was left ({', '.join(f'{kind}: {count}' for kind, count in removed.items())} files or staged tables), "
-            "found nothing the second time, and no reader saw a difference.",
-            *([""] + [f"- does not hold: {one}" for one in failed] if failed else []),
-            "",
-            f"Took {(time.monotonic() - begun) / 60:.0f} minutes.",
-        ]
-    )
+    return [
+        "## The crash matrix",
+        "",
+        "A run over an Iceberg table, a Parquet table in the Hive layout, or a table of PostgreSQL, to which something happens at a given",
+        "moment: at the beginning and end of a phase, or 0.3 s into it. A cell holds when readers (none of them this framework's) see the old",
+        "rows or the new ones, the run ends by itself with one clear error or none, and a rerun gives what an undisturbed run gives. A full",
+        "disk is a limit on the size of the server's files (RLIMIT_FSIZE): its writes fail with EFBIG. A storm and a cut are made by a TCP proxy.",
+        "",
+        "| what happens | cells | run ended by it | run went through | readers saw the old rows | the new rows | cells that hold |",
+        "|---|---|---|---|---|---|---|",
+        *rows,
+        *([""] + [f"- does not hold: {one}" for one in failed] if failed else []),
+    ]
