@@ -38,6 +38,7 @@ _NO_TABLE = ("42P01", "42S02")  # PostgreSQL, MySQL
 # MySQL's SQLSTATE for these is the one of any mistake in a statement.
 _MYSQL_DENIED = re.compile(r"command denied to user|^Access denied for user")
 _UNREACHABLE = ("ConnectException", "NoRouteToHostException", "ConnectTimeoutException", "BlockMissingException", "UnknownHostException")
+_NO_ANSWER = ("ConnectException", "SocketException", "SocketTimeoutException", "UnknownHostException", "NoHttpResponseException")  # of Java
 _NOT_A_FILE_OF_ITS_FORMAT = ("is not a Parquet file", "Malformed ORC file", "Not an Avro data file", "Not a data file")
 
 
@@ -119,7 +120,17 @@ def explain_other(exc: Exception, spark: SparkSession, where: str) -> EmrjobsErr
     """What failed beside the job's own code (a check, a publish) where that is known; None where it is not."""
     if not _answers(spark):
         return _stopped(where)
-    return _refused(causes(exc, spark._jvm), where)
+    chain = causes(exc, spark._jvm)
+    return _refused(chain, where) or _unreachable(chain[-1], where)
+
+
+def _unreachable(cause: Cause, where: str) -> ServiceUnavailable | None:
+    """S3 or the catalog is not there, or went away in the middle of an answer."""
+    if cause.kind not in _NO_ANSWER:
+        return None
+    return ServiceUnavailable(
+        f"S3 or the catalog does not answer: {cause.sentence}", where=where, fix="check that both can be reached, then run the job again"
+    )
 
 
 def _refused(chain: Sequence[Cause], where: str) -> AccessRefused | None:
