@@ -192,6 +192,7 @@ class TestAsACommand:
         assert "looked in: --set, EMRJOBS__CONNECTIONS__AIRLINE_OPS__PASSWORD, configs/env/embedded.yaml, configs/base.yaml" in error
         assert "fix: create emrjobs/nobody" in error
 
+    @pytest.mark.slow
     def test_a_database_that_is_down_is_named_with_its_host_and_port(self, emrjobs: Any) -> None:
         error = told(emrjobs("run", "daily_etl", EMRJOBS__CONNECTIONS__AIRLINE_OPS__PORT="1"), 1)
         assert re.match(r"error: jobs/daily_etl.py:\d+: input flights: cannot connect to database airline_ops \(postgresql://127", error)

@@ -52,7 +52,7 @@ def table(**how: Any) -> Table:
     [
         ({"partitioned_by": ["day"]}, [(1, 1), (3, 2), (4, 3)]),
         pytest.param({"mode": "merge", "keys": ["id"]}, [(1, 1), (2, 2), (3, 2), (4, 3)], marks=pytest.mark.slow),
-        ({"format": "parquet", "partitioned_by": ["day"]}, [(1, 1), (3, 2), (4, 3)]),
+        pytest.param({"format": "parquet", "partitioned_by": ["day"]}, [(1, 1), (3, 2), (4, 3)], marks=pytest.mark.slow),
         pytest.param({"format": "parquet", "partitioned_by": ["day"], "mode": "overwrite"}, [(3, 2), (4, 3)], marks=pytest.mark.slow),
         pytest.param({"format": "parquet"}, [(3, 2), (4, 3)], marks=pytest.mark.slow),
     ],

@@ -88,6 +88,7 @@ def test_keys_that_are_not_unique_or_null_are_refused_before_anything_changes(
     assert folders(platform, table) == []
 
 
+@pytest.mark.slow
 def test_the_checks_see_the_rows_of_the_run_and_readers_the_old_ones_until_the_merge(
     table: str, spark: Any, publish: Any, platform: Platform
 ) -> None:

@@ -98,7 +98,7 @@ def test_overwrite_replaces_the_whole_table(table_format: str, partitions: list[
     assert seen(table) == [row(3)]
 
 
-@pytest.mark.parametrize("table_format", ["iceberg", "parquet", "csv"])
+@pytest.mark.parametrize("table_format", ["iceberg", "parquet", pytest.param("csv", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("partitions", [[], ["day"]])
 def test_append_keeps_what_is_there(table_format: str, partitions: list[str], table: str, publish: Any, seen: Any) -> None:
     output = Table(table, partitioned_by=partitions, format=table_format, mode="append")
