@@ -396,7 +396,7 @@ def test_the_scorecard_goes_back_into_the_database_as_a_whole_and_a_rerun_change
 
     run("export_scorecard")
     assert client.execute(exported).rows == rows
-    assert client.execute("SHOW TABLES FROM airline_ops.public LIKE '%stage%'").rows == []
+    assert client.execute("SHOW TABLES FROM airline_ops.public LIKE 'carrier_scorecard%stage%'").rows == []
 
 
 def test_a_python_job_looks_at_the_data_and_returns_its_statement(
