@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -96,16 +95,7 @@ class LocalExecutor:
             env = node.environment(found, cluster, mark=self._mark)
             env |= self._log_server.environment(os.environ)
             try:
-                with folder.agent_log.open("ab") as log:
-                    agent = subprocess.Popen(
-                        [sys.executable, "-I", "-m", "framework.local.aws.emr.execution.agent", str(folder.path)],
-                        stdin=subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=log,
-                        cwd=folder.path,
-                        env=env,
-                        start_new_session=True,
-                    )
+                agent = folder.start_agent(env)
             except OSError as exc:
                 self._end(folder, Outcome(None, "Unknown Error.", f"no process can be started: {exc.strerror}", ended=time.time()))
                 return

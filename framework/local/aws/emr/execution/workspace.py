@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
+import sys
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -162,6 +165,23 @@ class WorkFolder:
         for folder in (self.path, self.logs, self.cwd):
             folder.mkdir(parents=True, exist_ok=True)
         write_json(self.path / "order.json", asdict(order))
+
+    def start_agent(self, env: Mapping[str, str]) -> subprocess.Popen[bytes]:
+        """Start the process that does what was ordered here, and outlives whoever starts it.
+
+        Raises:
+            OSError: no process can be started.
+        """
+        with self.agent_log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-I", "-m", "framework.local.aws.emr.execution.agent", str(self.path)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.path,
+                env=env,
+                start_new_session=True,
+            )
 
     def order(self) -> Order:
         """What is to be done.

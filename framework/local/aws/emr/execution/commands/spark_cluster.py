@@ -70,16 +70,8 @@ def _leave(node: Node, prepared: Prepared, application: str, container: str) -> 
     folder = cluster.work(work.id)
     folder.create(replace(step, work=work))
     bring(prepared, node, folder.cwd)
-    with folder.agent_log.open("ab") as log:
-        agent = subprocess.Popen(
-            [sys.executable, "-I", "-m", "framework.local.aws.emr.execution.agent", str(folder.path)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=folder.path,
-            env={name: value for name, value in os.environ.items() if name not in (CONTAINERS, "EMRJOBS_SYSLOG", "EMR_STEP_ID")},
-            start_new_session=True,
-        )
+    env = {name: value for name, value in os.environ.items() if name not in (CONTAINERS, "EMRJOBS_SYSLOG", "EMR_STEP_ID")}
+    agent = folder.start_agent(env)
     daemons.record(cluster, application, agent.pid)
     _say(f"Submitted application {application}")
     _say(f"local node: no YARN; the driver runs as one process in {container}, its output is in that container's logs")
