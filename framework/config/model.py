@@ -42,6 +42,10 @@ Prefix = Annotated[str, AfterValidator(_s3_prefix)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
+DEFAULT_PORTS = {"postgresql": 5432, "mysql": 3306, "opensearch": 9200}
+"""Where a connection's server listens unless its entry says otherwise, by kind."""
+
+
 class Connection(Section):
     """One operational system, described once for every engine.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from framework.config.model import Aws, Connection
+from framework.config.model import DEFAULT_PORTS, Aws, Connection
 from framework.emr.cluster import Cluster
 from framework.sources import trino_catalogs
 
@@ -103,7 +103,7 @@ def _trino_connection(connection: Connection) -> dict[str, str]:
     password = secret_property("connection-password", connection.password) if connection.password else {}
     if not password:
         return {}
-    port = connection.port or {"postgresql": 5432, "mysql": 3306}[connection.kind]
+    port = connection.port or DEFAULT_PORTS[connection.kind]
     database = f"/{connection.database}" if connection.kind == "postgresql" else ""
     return {
         "connection-url": f"jdbc:{connection.kind}://{connection.host}:{port}{database}",

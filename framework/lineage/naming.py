@@ -11,11 +11,9 @@ from urllib.parse import urlsplit
 
 from openlineage.client.naming.dataset import S3, AWSGlue, MySQL, Postgres
 
-from framework.config.model import Settings
+from framework.config.model import DEFAULT_PORTS, Settings
 from framework.lineage.graph import Dataset
 from framework.sources.paths import split_s3
-
-_PORTS = {"postgresql": 5432, "mysql": 3306, "opensearch": 9200}
 
 
 class Names:
@@ -63,9 +61,9 @@ class Names:
 
     def _address(self, name: str) -> tuple[str, str]:
         connection = self._settings.connections[name]
-        port = str(connection.port or _PORTS[connection.kind])
+        port = str(connection.port or DEFAULT_PORTS[connection.kind])
         if "${local:" in connection.host:
-            return name, str(_PORTS[connection.kind])
+            return name, str(DEFAULT_PORTS[connection.kind])
         return self._text(connection.host, f"connections.{name}.host"), self._text(port, f"connections.{name}.port")
 
     def _path(self, uri: str) -> tuple[str, str]:

@@ -16,7 +16,6 @@ from framework.sources import splits
 
 DRIVERS = {"postgresql": "org.postgresql.Driver", "mysql": "com.mysql.cj.jdbc.Driver"}
 _DIALECTS = {"postgresql": "postgres", "mysql": "mysql"}
-_PORTS = {"postgresql": 5432, "mysql": 3306}
 # What a read wants of its driver; an entry's own `options:` come after them.
 _OPTIONS = {
     # Values come in binary from the first execution on: half the CPU time of a read (pgjdbc, prepareThreshold).
@@ -209,7 +208,7 @@ def open_entry(
         connection=name,
         kind=connection.kind,
         host=resolver.text(connection.host, key=f"{key}.host"),
-        port=resolver.text(connection.port or _PORTS[connection.kind], key=f"{key}.port"),
+        port=resolver.text(connection.port or model.DEFAULT_PORTS[connection.kind], key=f"{key}.port"),
         name=connection.database,
         user=resolver.text(connection.user, key=f"{key}.user"),
         password=password,

@@ -13,12 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlencode
 
-from framework.config.model import Connection, Settings
+from framework.config.model import DEFAULT_PORTS, Connection, Settings
 from framework.errors import ConfigError, SecretUnresolved
 from framework.jobs import HIVE_CATALOG, LAKE_CATALOG, TRINO_CATALOGS
 from framework.sources.hdfs import Hdfs
 
-_PORTS = {"postgresql": 5432, "mysql": 3306, "opensearch": 9200}
 _ACCESS_KEY, _SECRET_KEY = "EMRJOBS_TRINO_ACCESS_KEY", "EMRJOBS_TRINO_SECRET_KEY"
 
 Value = Callable[[str, str], str]
@@ -153,7 +152,7 @@ def _operational(name: str, connection: Connection, value: Value, environment: d
     key = f"connections.{name}"
     kind: str = connection.kind
     host = value(connection.host, f"{key}.host")
-    port = value(str(connection.port or _PORTS[kind]), f"{key}.port")
+    port = value(str(connection.port or DEFAULT_PORTS[kind]), f"{key}.port")
     user = value(connection.user, f"{key}.user") if connection.user else None
     credentials = {}
     if connection.password:
