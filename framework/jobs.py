@@ -164,13 +164,7 @@ class Table:
             raise JobDefinitionError(f"Table({self.name!r}): a table is named database.table")
         if self.format not in TABLE_FORMATS:
             raise JobDefinitionError(f"Table({self.name!r}): unknown format {self.format!r}", fix=nearest(self.format, TABLE_FORMATS))
-        if self.mode is not None and self.mode not in MODES:
-            raise JobDefinitionError(f"Table({self.name!r}): unknown mode {self.mode!r}", fix=nearest(self.mode, MODES))
-        for attribute in ("partitioned_by", "keys", "sorted_by"):
-            columns = getattr(self, attribute)
-            if isinstance(columns, str):
-                raise JobDefinitionError(f"Table({self.name!r}): {attribute} must be a list of columns", fix=f"write [{columns!r}]")
-            object.__setattr__(self, attribute, tuple(columns))
+        _check_output(self, f"Table({self.name!r})", "partitioned_by", "keys", "sorted_by")
         if self.schema_changes not in SCHEMA_CHANGES:
             raise JobDefinitionError(
                 f"Table({self.name!r}): unknown schema_changes {self.schema_changes!r}", fix=nearest(self.schema_changes, SCHEMA_CHANGES)
@@ -322,13 +316,7 @@ class Jdbc:
         what = f"Jdbc({self.connection!r}, {self.table!r})"
         if self.lookback is not None and not self.watermark:
             raise JobDefinitionError(f"{what}: lookback needs a watermark")
-        if self.mode is not None and self.mode not in MODES:
-            raise JobDefinitionError(f"{what}: unknown mode {self.mode!r}", fix=nearest(self.mode, MODES))
-        for attribute in ("keys", "partitioned_by"):
-            columns = getattr(self, attribute)
-            if isinstance(columns, str):
-                raise JobDefinitionError(f"{what}: {attribute} must be a list of columns", fix=f"write [{columns!r}]")
-            object.__setattr__(self, attribute, tuple(columns))
+        _check_output(self, what, "keys", "partitioned_by")
         if (self.write_mode == "merge") != bool(self.keys):
             raise JobDefinitionError(f"{what}: mode merge and keys go together", fix="write keys=['column', ...]")
         if self.deletes and self.write_mode != "merge":
@@ -357,6 +345,21 @@ class Jdbc:
 
     def describe(self) -> str:
         return self.name
+
+
+def _check_output(output: Table | Jdbc, what: str, *lists: str) -> None:
+    """The mode is one, and attributes that list columns become tuples.
+
+    Raises:
+        JobDefinitionError: it is none, or one of them is a text.
+    """
+    if output.mode is not None and output.mode not in MODES:
+        raise JobDefinitionError(f"{what}: unknown mode {output.mode!r}", fix=nearest(output.mode, MODES))
+    for attribute in lists:
+        columns = getattr(output, attribute)
+        if isinstance(columns, str):
+            raise JobDefinitionError(f"{what}: {attribute} must be a list of columns", fix=f"write [{columns!r}]")
+        object.__setattr__(output, attribute, tuple(columns))
 
 
 Dataset: TypeAlias = Table | Path | Jdbc

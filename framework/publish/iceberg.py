@@ -300,11 +300,11 @@ def evolve(table: Any, frame: DataFrame, output: Table) -> tuple[int, int] | Non
     if output.schema_changes == "fail":
         return None
     spark = frame.sparkSession
-    present = columns(spark, table)
-    changes = schema.evolution(schema.columns_of(frame), present, output.schema_changes)
+    given, present = schema.columns_of(frame), columns(spark, table)
+    changes = schema.evolution(given, present, output.schema_changes)
     if not changes:
         return None
-    given, known = schema.columns_of(frame), {column.name for column in present}
+    known = {column.name for column in present}
     wanted = {column.name.lower(): column.type for column in schema.evolved(present, changes)}
     schema.check_fit({column.name: column.type for column in given}, wanted, output.name)  # nothing is changed for what does not fit anyway
     convert = spark._jvm.org.apache.iceberg.spark.SparkSchemaUtil.convert
