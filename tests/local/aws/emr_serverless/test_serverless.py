@@ -51,6 +51,17 @@ def application(client: Any) -> Iterator[str]:
             client.cancel_job_run(applicationId=created["applicationId"], jobRunId=run["id"])
 
 
+def ended(client: Any, application: str, run: str) -> dict[str, Any]:
+    """The job run, once it is over."""
+
+    def found() -> dict[str, Any]:
+        one: dict[str, Any] = client.get_job_run(applicationId=application, jobRunId=run)["jobRun"]
+        return one
+
+    wait_until(lambda: found()["state"] in ("SUCCESS", "FAILED", "CANCELLED"), seconds=300)
+    return found()
+
+
 def state(client: Any, application: str) -> str:
     found: str = client.get_application(applicationId=application)["application"]["state"]
     return found
@@ -117,30 +128,46 @@ def test_job_runs_execute_fail_with_their_cause_and_can_be_cancelled(client: Any
         )
         return str(run["jobRunId"])
 
-    def ended(run: str) -> dict[str, Any]:
-        def look() -> bool:
-            return found()["state"] in ("SUCCESS", "FAILED", "CANCELLED")
-
-        def found() -> dict[str, Any]:
-            one: dict[str, Any] = client.get_job_run(applicationId=application, jobRunId=run)["jobRun"]
-            return one
-
-        wait_until(look, seconds=120)
-        return found()
-
     good, bad, long = start("0"), start("0", "no carrier"), start("600")
-    assert ended(good)["state"] == "SUCCESS"
+    assert ended(client, application, good)["state"] == "SUCCESS"
     key = f"serverless-logs/applications/{application}/jobs/{good}/SPARK_DRIVER/stdout.gz"
     assert gzip.decompress(s3.get_object(Bucket="bucket", Key=key)["Body"].read()) == b"5\n"
-    failed = ended(bad)
+    failed = ended(client, application, bad)
     assert failed["state"] == "FAILED"
     assert "ExitCode: 1. Last few exceptions: ValueError: no carrier" in failed["stateDetails"]
     with pytest.raises(ClientError, match="have not ended"):
         client.stop_application(applicationId=application)
     client.cancel_job_run(applicationId=application, jobRunId=long)
-    assert ended(long)["state"] == "CANCELLED"
+    assert ended(client, application, long)["state"] == "CANCELLED"
     shown = client.list_job_runs(applicationId=application, maxResults=2)
     assert len(shown["jobRuns"]) == 2
     assert client.list_job_runs(applicationId=application, nextToken=shown["nextToken"])["jobRuns"][0]["id"] == good
     url = client.get_dashboard_for_job_run(applicationId=application, jobRunId=good)["url"]
     assert b'"state":"SUCCESS"' in s3_endpoint.get(url.removeprefix(s3_endpoint.url))[1]
+
+
+@pytest.mark.services
+@pytest.mark.slow
+def test_a_hive_job_run_makes_tables_that_a_later_one_sees(client: Any, s3_endpoint: EndpointProcess) -> None:
+    s3 = s3_endpoint.client("s3")
+    created = client.create_application(name="hive", releaseLabel="emr-7.12.0", type="HIVE")
+    application = str(created["applicationId"])
+    init = "CREATE TABLE sold AS SELECT 'a' AS item, 2 AS n; INSERT INTO sold VALUES ('b', 1);"
+    s3.put_object(Bucket="bucket", Key="serverless/init.hql", Body=init.encode())
+    s3.put_object(Bucket="bucket", Key="serverless/q.hql", Body=b"SELECT item, n FROM sold WHERE n >= ${MIN} ORDER BY item;")
+
+    def run(query: str, **driver: str) -> str:
+        started = client.start_job_run(
+            applicationId=application,
+            executionRoleArn=ROLE,
+            jobDriver={"hive": {"query": query, **driver}},
+            configurationOverrides={"monitoringConfiguration": {"s3MonitoringConfiguration": {"logUri": "s3://bucket/hive-logs/"}}},
+        )
+        over = ended(client, application, started["jobRunId"])
+        assert over["state"] == "SUCCESS", over["stateDetails"]
+        key = f"hive-logs/applications/{application}/jobs/{started['jobRunId']}/HIVE_DRIVER/stdout.gz"
+        return gzip.decompress(s3.get_object(Bucket="bucket", Key=key)["Body"].read()).decode()
+
+    first = run("s3://bucket/serverless/q.hql", initQueryFile="s3://bucket/serverless/init.hql", parameters="--hivevar MIN=2")
+    assert first == "a\t2\n"
+    assert run("INSERT OVERWRITE TABLE sold SELECT 'c', 3; SELECT item FROM sold") == "c\n"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from framework.local.aws.emr.contract import ClusterSpec
+from framework.local.aws.emr.execution import filesystem
 from framework.local.aws.emr.execution.configuration import Properties
 from framework.local.aws.emr.execution.node import Node
 
@@ -46,14 +47,16 @@ def s3_endpoint(cluster: ClusterSpec) -> str | None:
 def _core(node: Node, cluster: ClusterSpec) -> dict[str, str]:
     authority = node.cluster.lower()
     conf = {
-        # hdfs:// is a folder of the cluster, shown under its own scheme (ViewFileSystemOverloadScheme of Hadoop).
+        # hdfs:// is a folder of the cluster, shown under its own scheme (Hadoop's ViewFileSystemOverloadScheme, on good terms with Hive).
         "fs.defaultFS": f"${{env.{DEFAULT_FS}:-hdfs://{authority}}}",
-        "fs.hdfs.impl": "org.apache.hadoop.fs.viewfs.ViewFileSystemOverloadScheme",
+        "fs.hdfs.impl": filesystem.CLASS,
         "fs.viewfs.overload.scheme.target.hdfs.impl": "org.apache.hadoop.fs.LocalFileSystem",
         "fs.viewfs.overload.scheme.target.file.impl": "org.apache.hadoop.fs.LocalFileSystem",
         f"fs.viewfs.mounttable.{authority}.linkFallback": node.hdfs.as_uri(),
         "fs.viewfs.mounttable.default.linkFallback": node.hdfs.as_uri(),
         "fs.AbstractFileSystem.hdfs.impl": "org.apache.hadoop.fs.viewfs.ViewFs",
+        # The user of a node's processes, whom this machine does not know.
+        "hadoop.user.group.static.mapping.overrides": "dr.who=;hadoop=hadoop",
         "fs.s3.impl": _S3A,
         "fs.s3n.impl": _S3A,
         "fs.AbstractFileSystem.s3.impl": "org.apache.hadoop.fs.s3a.S3A",
@@ -102,6 +105,8 @@ def _hive(node: Node) -> dict[str, str]:
     return {
         "javax.jdo.option.ConnectionURL": f"jdbc:derby:;databaseName={metastore};create=true",
         "hive.metastore.warehouse.dir": "hdfs:///user/hive/warehouse",
+        # This machine has no group hadoop to give folders to.
+        "hive.warehouse.subdir.inherit.perms": "false",
         "datanucleus.schema.autoCreateAll": "true",
         "hive.metastore.schema.verification": "false",
     }

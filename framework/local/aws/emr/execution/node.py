@@ -18,7 +18,7 @@ from pathlib import Path
 
 from framework.local import artifacts
 from framework.local.aws.emr.contract import ClusterSpec
-from framework.local.aws.emr.execution import configuration, sensitive
+from framework.local.aws.emr.execution import configuration, filesystem, sensitive
 from framework.local.aws.emr.execution.workspace import ClusterFolder, read_json, write_json
 
 PROJECT = "EMRJOBS_PROJECT"
@@ -44,7 +44,7 @@ class Node:
         root: stands for `/`.
         applications: installed ones, lower case.
         java_home: of Java 17.
-        jars: beside those of pyspark: S3A, Iceberg, ...
+        jars: beside those of pyspark: S3A, Iceberg, ...; and the folder of the node's own classes.
         spark_home: pyspark's folder.
         python: the interpreter that emrjobs itself runs in; runs the commands, never a step's own code.
     """
@@ -97,6 +97,7 @@ def build(folder: ClusterFolder, cluster: ClusterSpec, *, java_home: Path, jars:
     spec = importlib.util.find_spec("pyspark")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("pyspark", name="pyspark")
+    spark_home = Path(spec.origin).parent
     node = Node(
         cluster=cluster.id,
         release=cluster.release,
@@ -105,8 +106,8 @@ def build(folder: ClusterFolder, cluster: ClusterSpec, *, java_home: Path, jars:
         hdfs=folder.hdfs.absolute(),
         applications=configuration.installed(cluster.applications),
         java_home=java_home,
-        spark_home=Path(spec.origin).parent,
-        jars=tuple(jars),
+        spark_home=spark_home,
+        jars=(*jars, filesystem.ensure_classes(java_home, spark_home)),
         python=Path(sys.executable),
     )
     for name in ("usr/bin", "usr/lib", "home/hadoop", "mnt/tmp", "mnt/var/log", "usr/share/aws/iceberg/lib", "usr/share/aws/hmclient/lib"):

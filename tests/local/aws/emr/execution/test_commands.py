@@ -79,16 +79,37 @@ def test_a_custom_jar_from_s3_runs_its_main_class_with_its_arguments_and_propert
     assert "hadoop jar s3://bucket/jars/own.jar -cat s3://bucket/jars/in/a.txt" in cluster.log("s-1", "controller")
 
 
+HIVE_TABLES = """
+CREATE EXTERNAL TABLE words (w string) LOCATION '${IN}';
+CREATE TABLE counts AS SELECT w, count(*) AS n FROM words GROUP BY w;
+CREATE TABLE kept (w string, n int);
+INSERT INTO kept VALUES ('old', 1);
+INSERT OVERWRITE TABLE kept SELECT w, n FROM counts;
+INSERT INTO TABLE kept SELECT '${hivevar:MORE}', 3;
+CREATE EXTERNAL TABLE shared (w string) LOCATION 'hdfs:///shared';
+INSERT INTO shared SELECT w FROM counts WHERE n > 1;
+CREATE EXTERNAL TABLE lake (w string, n int) ROW FORMAT DELIMITED FIELDS TERMINATED BY ',' LOCATION '${OUT}';
+INSERT OVERWRITE TABLE lake SELECT w, n FROM kept WHERE n = 2;
+DROP TABLE counts;
+"""
+
+
 @pytest.mark.services
 @pytest.mark.slow
-def test_a_hive_script_runs_its_hiveql_and_says_by_what(cluster: Cluster) -> None:
+def test_a_hive_scripts_tables_last_as_long_as_its_cluster(cluster: Cluster) -> None:
     cluster.put("hive/in/a.txt", "a\nb\na\n")
-    text = "CREATE EXTERNAL TABLE words (w string) LOCATION '${IN}'; SELECT w, count(*) FROM words GROUP BY w ORDER BY w;"
-    uri = cluster.put("hive/q.hql", text)
-    outcome = cluster.run(step("hive-script", "--run-hive-script", "--args", "-f", uri, "-d", "IN=s3://bucket/hive/in/"))
+    uri = cluster.put("hive/q.hql", HIVE_TABLES)
+    given = ("-d", "IN=s3://bucket/hive/in/", "-d", "OUT=s3://bucket/hive/out/", "-hivevar", "MORE=c")
+    outcome = cluster.run(step("hive-script", "--run-hive-script", "--args", "-f", uri, *given))
     assert outcome.succeeded, cluster.log("s-1", "stderr")
-    assert cluster.log("s-1", "stdout") == "a\t2\nb\t1\n"
     assert "Spark SQL runs this HiveQL in the place of Hive" in cluster.log("s-1", "stderr")
+    written = cluster.s3.list_objects_v2(Bucket="bucket", Prefix="hive/out/")["Contents"]
+    assert b"".join(cluster.get(item["Key"]) for item in written) == b"a,2\n"
+    asked = 'hive -e "SHOW TABLES; SELECT w, n FROM kept ORDER BY w; SELECT w FROM shared" && hadoop fs -ls / /user/hive/warehouse'
+    outcome = cluster.run(step("bash", "-c", asked, work_id="s-2"))
+    assert outcome.succeeded, cluster.log("s-2", "stderr")
+    said = [line.split()[-1] if "rwx" in line else line for line in cluster.log("s-2", "stdout").splitlines() if "Found" not in line]
+    assert said == ["kept", "lake", "shared", "words", "a\t2", "b\t1", "c\t3", "a", "/shared", "/tmp", "/user", "/user/hive/warehouse/kept"]
 
 
 @pytest.mark.services

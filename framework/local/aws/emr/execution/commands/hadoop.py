@@ -19,7 +19,7 @@ from framework.local.aws.emr.execution.node import Node
 _JARS = re.compile(
     r"(hadoop-|slf4j-|log4j-|jcl-over-slf4j|jackson-(core|databind|annotations)-\d|joda-time|httpc|commons-|lz4|snappy|zstd|guava|avro-|re2j|woodstox|stax)"
 )
-_OTHERS = re.compile(r"(hadoop-aws|aws-java-sdk|jmespath|ion-java|jackson-dataformat)")
+_OTHERS = re.compile(r"(hadoop-aws|aws-java-sdk|jmespath|ion-java|jackson-dataformat|node-classes)")
 
 _MAINS = {
     "fs": "org.apache.hadoop.fs.FsShell",
