@@ -156,12 +156,17 @@ def test_a_hive_job_run_makes_tables_that_a_later_one_sees(client: Any, s3_endpo
     s3.put_object(Bucket="bucket", Key="serverless/init.hql", Body=init.encode())
     s3.put_object(Bucket="bucket", Key="serverless/q.hql", Body=b"SELECT item, n FROM sold WHERE n >= ${MIN} ORDER BY item;")
 
+    warehouse = {"hive.metastore.warehouse.dir": "s3://bucket/hive-warehouse"}
+
     def run(query: str, **driver: str) -> str:
         started = client.start_job_run(
             applicationId=application,
             executionRoleArn=ROLE,
             jobDriver={"hive": {"query": query, **driver}},
-            configurationOverrides={"monitoringConfiguration": {"s3MonitoringConfiguration": {"logUri": "s3://bucket/hive-logs/"}}},
+            configurationOverrides={
+                "applicationConfiguration": [{"classification": "hive-site", "properties": warehouse}],
+                "monitoringConfiguration": {"s3MonitoringConfiguration": {"logUri": "s3://bucket/hive-logs/"}},
+            },
         )
         over = ended(client, application, started["jobRunId"])
         assert over["state"] == "SUCCESS", over["stateDetails"]
@@ -171,3 +176,5 @@ def test_a_hive_job_run_makes_tables_that_a_later_one_sees(client: Any, s3_endpo
     first = run("s3://bucket/serverless/q.hql", initQueryFile="s3://bucket/serverless/init.hql", parameters="--hivevar MIN=2")
     assert first == "a\t2\n"
     assert run("INSERT OVERWRITE TABLE sold SELECT 'c', 3; SELECT item FROM sold") == "c\n"
+    (row,) = s3.list_objects_v2(Bucket="bucket", Prefix="hive-warehouse/sold/part-")["Contents"]
+    assert s3.get_object(Bucket="bucket", Key=row["Key"])["Body"].read() == b"c\x013\n"

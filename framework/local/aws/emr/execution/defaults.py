@@ -80,7 +80,6 @@ def _spark(node: Node, cluster: ClusterSpec, wanted: Mapping[str, Properties]) -
         "spark.master": "local[*]",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
-        "spark.sql.warehouse.dir": "hdfs:///user/hive/warehouse",
         "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
         # Small machines: the default of 200 tasks per shuffle costs more than it spreads.
         "spark.sql.shuffle.partitions": "8",
@@ -104,6 +103,7 @@ def _hive(node: Node) -> dict[str, str]:
     metastore.parent.mkdir(parents=True, exist_ok=True)
     return {
         "javax.jdo.option.ConnectionURL": f"jdbc:derby:;databaseName={metastore};create=true",
+        # Spark's warehouse too: spark.sql.warehouse.dir would win over what a cluster's hive-site says.
         "hive.metastore.warehouse.dir": "hdfs:///user/hive/warehouse",
         # This machine has no group hadoop to give folders to.
         "hive.warehouse.subdir.inherit.perms": "false",
