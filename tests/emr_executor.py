@@ -20,6 +20,9 @@ class NoRoles:
     def of_role(self, role: str, session: str) -> Mapping[str, str]:
         return {}
 
+    def untrusting(self, role: str, service: str, source: str) -> str | None:
+        return None
+
 
 @dataclass
 class FakeExecutor:

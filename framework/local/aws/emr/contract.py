@@ -100,13 +100,17 @@ class Outcome:
 
 
 class Roles(Protocol):
-    """Sessions of the roles under which work runs. Both answers are empty where IAM does not know the role."""
+    """Sessions of the roles under which work runs; empty where IAM does not know the role."""
 
     def of_profile(self, profile: str, session: str) -> Mapping[str, str]:
         """Environment variables with the keys of the role in an instance profile, given by name or ARN."""
 
     def of_role(self, role: str, session: str) -> Mapping[str, str]:
         """Environment variables with the keys of a role, given by its ARN."""
+
+    def untrusting(self, role: str, service: str, source: str) -> str | None:
+        """ARN of a role, given by name or ARN, whose trust policy does not let a service (`ec2.amazonaws.com`) assume it on behalf of
+        the resource with the ARN `source`; None for every other, those included that IAM does not know."""
 
 
 TIMED_OUT = "Timed out."

@@ -29,6 +29,8 @@ ACTIVE = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING")
 READY = ("RUNNING", "WAITING")
 _UNFINISHED = (*ACTIVE, "TERMINATING")
 TERMINATE = ("TERMINATE_CLUSTER", "TERMINATE_JOB_FLOW")
+# What EMR's service role has to trust.
+_PRINCIPAL = "elasticmapreduce.amazonaws.com"
 # Of ClusterStateChangeReasonCode, those that are no error.
 _REGULAR = (None, "USER_REQUEST", "ALL_STEPS_COMPLETED")
 # Seconds until a cluster whose pass failed unexpectedly is looked at again.
@@ -153,6 +155,11 @@ class Controller:
     # STARTING: the instances are being had.
 
     def _starting(self, look: _Pass) -> None:
+        document = look.cluster.document
+        if role := self._roles.untrusting(document["ServiceRole"], _PRINCIPAL, document["ClusterArn"]):
+            # As a user of AWS saw it: aws/aws-cdk, pull request 27736.
+            terminate(look.connection, look.cluster, look.now, "VALIDATION_ERROR", f"EMR service role {role} is invalid")
+            return
         waits = [look.cluster.work["provisioned_at"]]
         for collection in store.collections(look.connection, look.cluster.id):
             short = collection.work.get("short")

@@ -20,6 +20,7 @@ _log = logging.getLogger(__name__)
 _DEFAULT_IDLE_MINUTES = 15
 # Of an application with a scheduler configuration (API reference, SchedulerConfiguration).
 _DEFAULT_CONCURRENT_RUNS, _DEFAULT_QUEUE_MINUTES = 15, 360
+_PRINCIPAL = "emr-serverless.amazonaws.com"
 _BETWEEN = {"CREATING": "CREATED", "STARTING": "STARTED", "STOPPING": "STOPPED"}
 
 
@@ -142,10 +143,18 @@ class Mover:
         try:
             outcome = self._executor.outcome(application.id, work.id)
         except KeyError:
+            role = self._roles.untrusting(run.document["executionRole"], _PRINCIPAL, application.document["arn"])
+            if role is not None:
+                # Seen by users of AWS, as the details of a job run that failed.
+                details = (
+                    f"Could not assume runtime role {role} because it doesn't exist or isn't setup with the required trust relationship."
+                )
+                self._end(run, "FAILED", details, Outcome(None, ended=time.time()))
+                return
             # Nothing is waited for on this machine: the states between are passed at once.
             for state in ("PENDING", "SCHEDULED", "RUNNING"):
                 self._move(run, state)
-            runtime = {**self._runtime, **self._roles.of_role(run.document.get("executionRole", ""), run.id)}
+            runtime = {**self._runtime, **self._roles.of_role(run.document["executionRole"], run.id)}
             target = replace(launches.cluster(application, runtime), log_uri=launches.log_uri(application, run))
             self._executor.start(target, work)
             outcome = self._executor.outcome(application.id, work.id)

@@ -69,6 +69,12 @@ class IamDirectory:
         """See `sessions.Iam`."""
         return self._used("iam") and any(role.arn == arn for role in list(self._backend("iam", _GLOBAL).roles.values()))
 
+    def trust_policy(self, role: str) -> tuple[str, Mapping[str, Any]] | None:
+        """See `sessions.Iam`."""
+        roles = list(self._backend("iam", _GLOBAL).roles.values()) if self._used("iam") else []
+        found = next((one for one in roles if role in (one.name, one.arn)), None)
+        return (found.arn, json.loads(found.assume_role_policy_document)) if found is not None else None
+
     def secret_arn(self, name: str, region: str) -> str | None:
         """See `guard.Directory`."""
         for secret in list(self._backend("secretsmanager", region).secrets.values()):

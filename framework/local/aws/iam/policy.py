@@ -1,7 +1,7 @@
-"""Identity-based policies: does a set of documents allow an action on a resource?
+"""Identity-based policies: does a set of documents allow an action on a resource? Trust policies: may a service assume the role?
 
 An explicit Deny wins, else any Allow, else it is denied (IAM User Guide, "Policy evaluation logic"). Permission boundaries,
-session and resource-based policies are not looked at.
+session and other resource-based policies are not looked at.
 """
 
 from __future__ import annotations
@@ -28,10 +28,30 @@ def allows(documents: Iterable[Document], action: str, resource: str, context: C
         resource: an ARN, or `*`.
         context: condition keys of the request in lower case (`s3:prefix`, `aws:requestedregion`).
     """
+    return _decide(documents, lambda statement: _concerns(statement, action, resource), context)
+
+
+def trusts(document: Document, service: str, context: Context) -> bool:
+    """Whether a role's trust policy lets a service assume the role.
+
+    Args:
+        service: its principal, such as `ec2.amazonaws.com`.
+        context: as for `allows`; services give `aws:sourceaccount` and `aws:sourcearn`.
+    """
+
+    def concerns(statement: Document) -> bool:
+        principal = statement.get("Principal", {})
+        services = principal.get("Service") if isinstance(principal, Mapping) else principal
+        return _any_like(services, service) and _any_like(statement.get("Action"), "sts:AssumeRole", fold=True)
+
+    return _decide([document], concerns, context)
+
+
+def _decide(documents: Iterable[Document], concerns: Callable[[Document], bool], context: Context) -> bool:
     allowed = False
     for document in documents:
         for statement in _listed(document.get("Statement")):
-            if _concerns(statement, action, resource) and _holds(statement.get("Condition", {}), context):
+            if concerns(statement) and _holds(statement.get("Condition", {}), context):
                 if statement.get("Effect") == "Deny":
                     return False
                 allowed = allowed or statement.get("Effect") == "Allow"

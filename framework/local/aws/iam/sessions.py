@@ -10,6 +10,9 @@ import time
 from collections.abc import Mapping
 from typing import Protocol
 
+from framework.local.aws.iam import policy
+from framework.local.aws.router import ACCOUNT_ID
+
 _LIFETIME = 30 * 24 * 3600.0
 
 
@@ -21,6 +24,9 @@ class Iam(Protocol):
 
     def knows_role(self, arn: str) -> bool:
         """Whether there is such a role."""
+
+    def trust_policy(self, role: str) -> tuple[str, policy.Document] | None:
+        """ARN and trust policy of a role, by its name or ARN; None where there is none."""
 
     def assume(self, role: str, session: str, seconds: float) -> tuple[str, str, str]:
         """Key id, secret and token of a new session, which survives a kill of the endpoint."""
@@ -43,6 +49,12 @@ class Sessions:
     def of_role(self, role: str, session: str) -> Mapping[str, str]:
         """The environment of what runs with this execution role."""
         return self._of(role, session) if self._iam.knows_role(role) else {}
+
+    def untrusting(self, role: str, service: str, source: str) -> str | None:
+        """ARN of the role, when its trust policy does not let the service assume it."""
+        known = self._iam.trust_policy(role)
+        context = {"aws:sourceaccount": ACCOUNT_ID, "aws:sourcearn": source}
+        return None if known is None or policy.trusts(known[1], service, context) else known[0]
 
     def _of(self, role: str, session: str) -> Mapping[str, str]:
         with self._lock:

@@ -265,8 +265,15 @@ def database(tmp_path: Path) -> Iterator[Database]:
     shown: dict[str, Any] = {"name": "a", "type": "SPARK", "releaseLabel": "emr-7.12.0", "createdAt": now, "updatedAt": now}
     driver = {"sparkSubmit": {"entryPoint": "s3://b/a.py"}}
     with database.write() as connection:
-        Application("00app", "us-east-1", {**shown, "state": "CREATING", "tags": {"team": "data"}}).save(connection)
-        run = {"jobDriver": driver, "state": "SUBMITTED", "createdAt": now, "updatedAt": now, "tags": {"team": "data"}}
+        Application("00app", "us-east-1", {**shown, "arn": "arn", "state": "CREATING", "tags": {"team": "data"}}).save(connection)
+        run = {
+            "executionRole": ROLE,
+            "jobDriver": driver,
+            "state": "SUBMITTED",
+            "createdAt": now,
+            "updatedAt": now,
+            "tags": {"team": "data"},
+        }
         JobRun("00run", "00app", run, {"attempt": 1}).save(connection)
     yield database
     database.close()

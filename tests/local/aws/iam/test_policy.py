@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from framework.local.aws.iam.policy import allows
+from framework.local.aws.iam.policy import allows, trusts
 
 
 def statement(effect: str = "Allow", action: Any = "s3:GetObject", resource: Any = "*", **more: Any) -> dict[str, Any]:
@@ -72,3 +72,21 @@ def test_every_condition_must_hold_and_an_unknown_one_grants_nothing(
     condition: dict[str, Any], context: dict[str, str], allowed: bool
 ) -> None:
     assert allows(document(statement(Condition=condition)), "s3:GetObject", "*", context) is allowed
+
+
+@pytest.mark.parametrize(
+    ("principal", "condition", "trusted"),
+    [
+        ({"Service": "elasticmapreduce.amazonaws.com"}, {}, True),
+        ({"Service": ["ec2.amazonaws.com", "elasticmapreduce.amazonaws.com"]}, {}, True),
+        ({"Service": "ec2.amazonaws.com"}, {}, False),
+        ({"AWS": "arn:aws:iam::123456789012:root"}, {}, False),
+        ("*", {}, True),
+        ({"Service": "elasticmapreduce.amazonaws.com"}, {"StringEquals": {"aws:SourceAccount": "123456789012"}}, True),
+        ({"Service": "elasticmapreduce.amazonaws.com"}, {"ArnLike": {"aws:SourceArn": "arn:aws:elasticmapreduce:eu-*:*:*"}}, False),
+    ],
+)
+def test_a_trust_policy_names_the_services_that_may_assume_its_role(principal: Any, condition: dict[str, Any], trusted: bool) -> None:
+    one = {"Statement": {"Effect": "Allow", "Principal": principal, "Action": "sts:AssumeRole", "Condition": condition}}
+    source = {"aws:sourceaccount": "123456789012", "aws:sourcearn": "arn:aws:elasticmapreduce:us-east-1:123456789012:cluster/j-1"}
+    assert trusts(one, "elasticmapreduce.amazonaws.com", source) is trusted

@@ -29,6 +29,9 @@ class Iam:
     def knows_role(self, arn: str) -> bool:
         return arn == ROLE
 
+    def trust_policy(self, role: str) -> None:
+        return None
+
     def assume(self, role: str, session: str, seconds: float) -> tuple[str, str, str]:
         assert role == ROLE
         self.sessions.append(session)
@@ -141,6 +144,32 @@ def test_a_step_with_an_execution_role_has_that_roles_permissions(s3_endpoint: E
 def test_a_profile_that_iam_does_not_know_leaves_the_endpoints_own_keys(s3_endpoint: EndpointProcess) -> None:
     _, own, others = run(s3_endpoint, "EMR_EC2_DefaultRole")
     assert (own, others) == ("own/a here", "others/a here")
+
+
+@pytest.mark.services
+def test_a_cluster_and_a_job_run_end_when_their_role_trusts_another_service(
+    s3_endpoint: EndpointProcess, make_role: Callable[[], str]
+) -> None:
+    name = make_role()
+    arn = f"arn:aws:iam::123456789012:role/{name}"
+    emr, serverless = s3_endpoint.client("emr"), s3_endpoint.client("emr-serverless")
+    instances = {"InstanceGroups": [{"InstanceRole": "MASTER", "InstanceType": "m5.xlarge", "InstanceCount": 1}]}
+    request = {"Name": "untrusting", "ReleaseLabel": "emr-7.12.0", "ServiceRole": name, "JobFlowRole": "nodes", "Instances": instances}
+    cluster = emr.run_job_flow(**request)["JobFlowId"]
+    application = serverless.create_application(releaseLabel="emr-7.12.0", type="SPARK")["applicationId"]
+    driver = {"sparkSubmit": {"entryPoint": "s3://bucket/none.py"}}
+    run = serverless.start_job_run(applicationId=application, executionRoleArn=arn, jobDriver=driver)["jobRunId"]
+
+    def status() -> dict[str, Any]:
+        return dict(emr.describe_cluster(ClusterId=cluster)["Cluster"]["Status"])
+
+    def job_run() -> dict[str, Any]:
+        return dict(serverless.get_job_run(applicationId=application, jobRunId=run)["jobRun"])
+
+    wait_until(lambda: status()["State"] == "TERMINATED_WITH_ERRORS")
+    assert status()["StateChangeReason"] == {"Code": "VALIDATION_ERROR", "Message": f"EMR service role {arn} is invalid"}
+    wait_until(lambda: job_run()["state"] == "FAILED")
+    assert job_run()["stateDetails"].startswith(f"Could not assume runtime role {arn} because it doesn't exist or isn't setup with")
 
 
 @pytest.mark.services
