@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from framework.aws import Aws
+from framework.imports import EarlyImport
 
 if TYPE_CHECKING:
     from pyiceberg.catalog import MetastoreCatalog
@@ -13,12 +14,23 @@ if TYPE_CHECKING:
 _LOCK = {"lock-check-min-wait-time": "0.05", "lock-check-max-wait-time": "2", "lock-check-retries": "60"}
 
 
+def _import() -> None:
+    import pyiceberg.io.pyarrow
+    import pyiceberg.serializers  # noqa: F401
+
+
+_early = EarlyImport(_import)
+preload = _early.begin
+"""Start importing pyiceberg in the background; `open_lake` waits for it."""
+
+
 def open_lake(aws: Aws, metastore: str | None) -> MetastoreCatalog:
     """A client of its own, for one thread.
 
     Args:
         metastore: `thrift://host:port` of a Hive metastore; None for Glue.
     """
+    _early.finish()
     storage = {"py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO", "s3.region": aws.region}
     if endpoint := aws.endpoint("s3"):
         storage["s3.endpoint"] = endpoint

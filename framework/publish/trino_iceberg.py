@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from framework.aws import Aws
 from framework.catalog import Catalog, TableInfo
-from framework.catalog.lake import open_lake
+from framework.catalog.lake import open_lake, preload
 from framework.errors import PublishConflict, SchemaMismatch
 from framework.jobs import LAKE_CATALOG, Table
 from framework.predicates import literal
@@ -67,6 +67,7 @@ class TrinoIcebergArea:
         self._staged: Staged | None = None
         self._published = False
         self.staged_table = quoted(LAKE_CATALOG, *self._stage_name.split("."))
+        preload()
 
     def write(self, query: Query) -> Staged:
         if self._exists:
@@ -108,7 +109,9 @@ class TrinoIcebergArea:
         if snapshot := stage.current_snapshot():
             gone += [snapshot.manifest_list, *(manifest.manifest_path for manifest in snapshot.manifests(stage.io))]
         if data:
-            gone += [file.file_path for file in _data_files(stage)]
+            from framework.publish.lake_files import data_files
+
+            gone += [file.file_path for file in data_files(stage)]
         gone += [one.statistics_path for one in stage.metadata.statistics]
         # Not by pyarrow, which leaves a marker for each folder behind.
         s3 = self._aws.client("s3")
@@ -143,10 +146,11 @@ class TrinoIcebergArea:
 
     def _fork(self) -> None:
         """Register an empty copy of the table under the staging name."""
+        target = self._target()
+
         from pyiceberg.serializers import ToOutputFile
         from pyiceberg.table.metadata import TableMetadataUtil
 
-        target = self._target()
         described = target.metadata.model_dump(by_alias=True)
         described |= {"snapshots": [], "snapshot-log": [], "metadata-log": [], "refs": {}, "statistics": [], "partition-statistics": []}
         described |= {"current-snapshot-id": None, "last-sequence-number": 0, "table-uuid": str(uuid.uuid4())}
@@ -174,24 +178,26 @@ class TrinoIcebergArea:
         raise AssertionError("unreachable")
 
     def _commit_once(self) -> Published:
+        from framework.publish.lake_files import Overwrite, data_files, partition_path
+
         assert self._staged is not None
         target = self._target()
         # pyiceberg's own retry would keep the choice of files to replace, and so leave those of the commit that overtook it.
         target.metadata.properties["commit.retry.num-retries"] = "0"
-        rows, files = self._staged.rows, list(_data_files(self._stage))
-        partitions = tuple(sorted({path for file in files if (path := _partition(target, file))}))
+        rows, files = self._staged.rows, list(data_files(self._stage))
+        partitions = tuple(sorted({path for file in files if (path := partition_path(target, file))}))
         for snapshot in reversed(target.metadata.snapshots):
             if snapshot.summary is not None and snapshot.summary.additional_properties.get(_RUN_ID) == self._run_id:
                 _log.info("run %s is already published to %s", self._run_id, self._name)
                 return Published(self._name, rows, partitions, str(snapshot.snapshot_id), _text(snapshot.parent_snapshot_id))
         current = target.current_snapshot()
         previous = current.snapshot_id if current else None
-        replaced = list(self._replaced(target, partitions))
+        replaced = list(self._replaced(target, files))
         if not files and not replaced:
             return Published(self._name, 0, (), _text(previous), _text(previous))
         with target.transaction() as transaction:
-            update = transaction.update_snapshot(snapshot_properties={_RUN_ID: self._run_id})
-            with update.overwrite() if replaced else update.fast_append() as commit:
+            told = {_RUN_ID: self._run_id}
+            with Overwrite(transaction, told) if replaced else transaction.update_snapshot(told).fast_append() as commit:
                 for file in replaced:
                     commit.delete_data_file(file)
                 for file in files:
@@ -200,19 +206,23 @@ class TrinoIcebergArea:
         assert committed is not None
         return Published(self._name, rows, partitions, str(committed.snapshot_id), _text(previous))
 
-    def _replaced(self, target: Any, partitions: tuple[str, ...]) -> Iterator[DataFile]:
-        """The table's files that this run's replace, by the mode of the output."""
+    def _replaced(self, target: Any, files: Sequence[DataFile]) -> Iterator[DataFile]:
+        """The table's files that this run's `files` replace, by the mode of the output."""
+        from framework.publish.lake_files import data_files
+
         if self._output.write_mode == "append":
             return
-        for file in _data_files(target):
-            if self._output.write_mode == "overwrite":
-                yield file
-            elif file.spec_id != target.spec().spec_id:
+        if self._output.write_mode == "overwrite":
+            yield from data_files(target)
+            return
+        partitions = {file.partition for file in files}
+        for file in data_files(target, partitions):
+            if file.spec_id != target.spec().spec_id:
                 raise SchemaMismatch(
                     f"{self._name} has files of an older partitioning, so nobody can tell which of them a partition replaces",
                     fix="rewrite it once by a run with mode overwrite",
                 )
-            elif _partition(target, file) in partitions:
+            if file.partition in partitions:
                 yield file
 
     # A table that does not exist yet
@@ -231,9 +241,11 @@ class TrinoIcebergArea:
     def _register(self) -> Published:
         from pyiceberg.exceptions import TableAlreadyExistsError
 
+        from framework.publish.lake_files import data_files, partition_path
+
         assert self._staged is not None
         stage = self._stage
-        partitions = {path for file in _data_files(stage) if (path := _partition(stage, file))}
+        partitions = {path for file in data_files(stage) if (path := partition_path(stage, file))}
         with stage.transaction() as transaction:
             transaction.set_properties({key: value for key, value in iceberg.properties(self._output).items() if key != "format-version"})
         stage = self._stage
@@ -259,26 +271,6 @@ class TrinoIcebergArea:
     @property
     def _stage(self) -> Any:
         return self._lake.load_table(self._stage_name)
-
-
-def _data_files(table: Any) -> Iterator[DataFile]:
-    """Data files of a table's current snapshot, each with the partition spec that it was written with."""
-    from pyiceberg.manifest import DataFileContent
-
-    snapshot = table.current_snapshot()
-    if snapshot is None:
-        return
-    for manifest in snapshot.manifests(table.io):
-        for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True):
-            if entry.data_file.content == DataFileContent.DATA:
-                entry.data_file.spec_id = manifest.partition_spec_id
-                yield entry.data_file
-
-
-def _partition(table: Any, file: DataFile) -> str:
-    """`column=value/...` of a file; empty in an unpartitioned table."""
-    spec = table.specs()[file.spec_id]
-    return str(spec.partition_to_path(file.partition, table.schema())) if spec.fields else ""
 
 
 def _iceberg_type(kind: str) -> str:
