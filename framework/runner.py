@@ -13,14 +13,16 @@ from concurrent import futures
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from framework import engines
 from framework import progress as events
-from framework.engines import Engine
+from framework.engines import Counted, Engine
 from framework.engines.spark.read import TableRead
 from framework.errors import ChecksFailed, EmrjobsError
 from framework.jobs import EngineKind, Jdbc, Job, Output, Params
+from framework.leases import Lease
 from framework.ledger import (
     FAILED,
     INTERRUPTED,
@@ -35,7 +37,6 @@ from framework.ledger import (
 )
 from framework.platform import Platform, Resolved
 from framework.publish import Area, Published, Staged
-from framework.quality import gx
 from framework.quality import suite as suites
 from framework.sources.jdbc import JdbcRead
 from framework.sources.paths import PathRead
@@ -86,7 +87,7 @@ def run_job(
         suite.bind(params)  # a check on a parameter that the job does not have is said before anything is started
     with (
         _recorded(job, params, platform, on_event, on_end, run_id, placed) as run,
-        platform.leases.hold(job, params, run.record.run_id) as lease,
+        _held(platform.leases.lease(job, params, run.record.run_id), run) as (lease, taken),
         ExitStack() as opened,
     ):
         with ThreadPoolExecutor(1) as pool:
@@ -96,21 +97,21 @@ def run_job(
             with run.phase("resolve", "look up the inputs"):
                 try:
                     inputs = platform.resolve(job, params, run.record.run_id)
+                    taken.result()
+                    run.begun.result()
                 except BaseException:
                     # A session that is being started already is waited for, by the pool: it must not be left to itself.
                     unwanted.set()
                     raise
-            run.begun.result()
             with run.phase("start", f"start {job.engine.label}"):
-                if suite:
-                    gx.preload()
                 engine = started.result()
                 engine.ready()
         area = engine.area(platform, job, params, run.record.run_id)
         try:
             with run.phase("stage", f"compute {job.name}"), engine.watched(f"compute {job.name}", on_event):
-                staged, rows = engine.stage(job, inputs, params, area)
-                run.staged(inputs, rows, staged, engine)
+                staged, counted = engine.stage(job, inputs, params, area)
+                run.staged(inputs, staged, engine)
+            opened.callback(run.count, counted)
             if suite:
                 with run.phase("check", f"check {staged.rows:,} staged rows against {suite.name}"):
                     report = engine.audit(area, suite, params)
@@ -145,6 +146,7 @@ class _Run:
     """The record of a run as it grows.
 
     Attributes:
+        aside: small writes that nothing waits for yet.
         begun: done when the ledger has the record of a run that has only begun.
         told: tells who follows lineage how the run ended.
     """
@@ -152,6 +154,7 @@ class _Run:
     record: RunRecord
     on_event: events.OnRunEvent
     placed: Placed
+    aside: ThreadPoolExecutor
     begun: Future[None]
     told: Callable[[RunRecord], None] = field(default=lambda record: None)
     phases: dict[str, float] = field(default_factory=dict)
@@ -168,9 +171,9 @@ class _Run:
             self.phases[name] = round(time.monotonic() - begun, 3)
             self.on_event(events.PhaseEnded(name, self.phases[name], text))
 
-    def staged(self, inputs: Mapping[str, Resolved], rows: Mapping[str, int], staged: Staged, engine: Engine) -> None:
+    def staged(self, inputs: Mapping[str, Resolved], staged: Staged, engine: Engine) -> None:
         listed = self.record.engine != EngineKind.TRINO.value  # Trino finds the partitions by itself
-        found = [_input_record(name, read, rows.get(name), listed=listed) for name, read in inputs.items()]
+        found = [_input_record(name, read, listed=listed) for name, read in inputs.items()]
         self.record = replace(
             self.record,
             inputs=tuple(
@@ -178,6 +181,14 @@ class _Run:
             ),
         )
         _log.info("staged %s rows at %s", staged.rows, staged.location)
+
+    def count(self, counted: Counted) -> None:
+        try:
+            rows = counted()
+        except Exception as exc:  # figures for people; what has ended the engine is told elsewhere
+            _log.warning("the rows of the inputs could not be counted: %s", exc)
+            return
+        self.record = replace(self.record, inputs=tuple(replace(one, rows=rows.get(one.name)) for one in self.record.inputs))
 
     def checked(self, report: CheckReport) -> None:
         from framework.quality.report import describe as in_words
@@ -224,9 +235,8 @@ def _recorded(
     )
     record = _at(record, placed)
     emitter = platform.lineage  # what is wrong with it is said before anything is started
-    pool = ThreadPoolExecutor(1)
-    run = _Run(record, on_event, placed, pool.submit(platform.ledger.write, record))
-    pool.shutdown(wait=False)
+    aside = ThreadPoolExecutor(2, thread_name_prefix="aside")
+    run = _Run(record, on_event, placed, aside, aside.submit(platform.ledger.write, record))
     own = logging.getLogger("framework")
     own.addHandler(run.book)
     level = own.level
@@ -248,9 +258,25 @@ def _recorded(
     else:
         _close(run, platform, SUCCEEDED, None)
     finally:
+        aside.shutdown()
         on_end(run.record)
         own.removeHandler(run.book)
         own.setLevel(level)
+
+
+@contextmanager
+def _held(lease: Lease, run: _Run) -> Iterator[tuple[Lease, Future[None]]]:
+    """Hold a lease; it is taken while the inputs are looked up, and given back while the record is written.
+
+    Yields:
+        The lease, and what tells whether this run has it: to be asked before anything that only its holder may do.
+    """
+    taken = run.aside.submit(lease.take)
+    try:
+        yield lease, taken
+    finally:
+        futures.wait([taken])
+        run.aside.submit(lease.release)
 
 
 def _mask(exc: EmrjobsError, mask: Callable[[str], str]) -> None:
@@ -283,10 +309,9 @@ def _close(run: _Run, platform: Platform, status: str, error: Mapping[str, Any] 
     try:
         text = "\n".join([*run.book.lines, platform.engine_log()])
         run.record = replace(run.record, log=platform.ledger.log_url(run.record.run_id))
-        with ThreadPoolExecutor(1) as pool:
-            log = pool.submit(platform.ledger.write_log, run.record.run_id, platform.resolver.mask(text))
-            platform.ledger.write(run.record)
-            log.result()
+        log = run.aside.submit(platform.ledger.write_log, run.record.run_id, platform.resolver.mask(text))
+        platform.ledger.write(run.record)
+        log.result()
     except EmrjobsError as exc:
         if status == SUCCEEDED:
             raise
@@ -311,22 +336,26 @@ def _give_up(engine: Engine, area: Area) -> None:
         _log.warning("what was staged could not be removed: %s", exc)
 
 
-def _input_record(name: str, read: Resolved, rows: int | None, *, listed: bool) -> InputRecord:
+def _input_record(name: str, read: Resolved, *, listed: bool) -> InputRecord:
     if isinstance(read, PathRead):
-        return InputRecord(name, "path", read.uri, rows, files=read.files, size_bytes=read.size_bytes, quarantine=read.quarantine)
+        return InputRecord(name, "path", read.uri, files=read.files, size_bytes=read.size_bytes, quarantine=read.quarantine)
     if isinstance(read, JdbcRead):
-        return InputRecord(name, "jdbc", read.described, rows)
+        return InputRecord(name, "jdbc", read.described)
     if isinstance(read, FederatedRead):
-        return InputRecord(name, read.kind, f"{read.connection}.{read.table}", rows)
+        return InputRecord(name, read.kind, f"{read.connection}.{read.table}")
     partitions = len(read.partitions) if isinstance(read, TableRead) and read.info.partition_keys and listed else None
-    return InputRecord(name, read.info.format, read.info.name, rows, partitions=partitions)
+    return InputRecord(name, read.info.format, read.info.name, partitions=partitions)
+
+
+@cache
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _versions(platform: Platform) -> dict[str, str]:
     found = {"release": platform.settings.release, "python": machine.python_version()}
-    for package in ("emrjobs", "pyspark", "trino", "great-expectations"):
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    packages = {package: _version(package) for package in ("emrjobs", "pyspark", "trino", "great-expectations")}
+    return found | {package: version for package, version in packages.items() if version}

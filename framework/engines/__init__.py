@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from framework.errors import EmrjobsError, MissingExtra
 from framework.jobs import EngineKind, Job, Params
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from framework.platform import Platform
     from framework.quality.gate import CheckReport
     from framework.quality.suite import Suite
+
+
+Counted: TypeAlias = Callable[[], Mapping[str, int]]
+"""Input -> rows that it gave."""
 
 
 class Engine(Protocol):
@@ -47,11 +51,11 @@ class Engine(Protocol):
     def area(self, platform: Platform, job: Job, params: Params, run_id: str) -> Any:
         """Where a run's rows are staged: an `Area` that this engine can write to."""
 
-    def stage(self, job: Job, inputs: Mapping[str, Any], params: Params, area: Any) -> tuple[Staged, dict[str, int]]:
+    def stage(self, job: Job, inputs: Mapping[str, Any], params: Params, area: Any) -> tuple[Staged, Counted]:
         """Compute the job's output into `area`, which no reader looks at.
 
         Returns:
-            What was staged, and how many rows each input gave where the engine knows.
+            What was staged, and how many rows each input gave where the engine knows; to be asked while it is open.
 
         Raises:
             JobFailed: the job's own code or SQL raised; carries its file, line and message.
@@ -96,4 +100,4 @@ def load(kind: EngineKind) -> type[Engine]:
     return found
 
 
-__all__ = ["Area", "Engine", "load"]
+__all__ = ["Area", "Counted", "Engine", "load"]

@@ -61,7 +61,7 @@ class IcebergArea:
         self._name = output.name.lower()
         self._exists = existing is not None
         self._attempt = 0
-        self._loaded: Any = None
+        self._written: Any = None
         self._schema: Any = None
         self._staged: Staged | None = None
         self._listing: Future[_Files] | None = None
@@ -134,8 +134,8 @@ class IcebergArea:
         finally:
             self._spark.conf.unset("spark.wap.id")
         table.refresh()
-        self._loaded = table
         snapshot = self._find_staged(table)
+        self._written = table, snapshot
         if snapshot is None:  # Iceberg skips a dynamic overwrite of nothing
             self._listing = None
             return Staged(0, str(table.location()))
@@ -152,10 +152,7 @@ class IcebergArea:
             update.commit()
 
     def _pick(self, staged: Staged) -> Published:
-        table = self._loaded or self._table()  # the commit itself looks at the newest state
-        snapshot = self._find_staged(table)
-        if snapshot is None:
-            raise PublishConflict(f"the staged snapshot of run {self._run_id} is gone from {self._name}", fix="run the job again")
+        table, snapshot = self._written  # the commit itself looks at the newest state
         if self._output.schema_changes != "fail":
             table.refresh()
             now, written = table.schema(), table.schemas().get(snapshot.schemaId())

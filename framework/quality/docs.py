@@ -43,14 +43,15 @@ def data_docs(report: CheckReport, folder: Path) -> Path:
 
 
 def _page(report: CheckReport) -> str:
-    from great_expectations.core import ExpectationSuiteValidationResult, RunIdentifier
+    from great_expectations.core import ExpectationSuiteValidationResult, ExpectationValidationResult, RunIdentifier
+    from great_expectations.core.expectation_validation_result import expectationValidationResultSchema
     from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
     from great_expectations.render.view import DefaultJinjaPageView
 
     good = sum(result.success for result in report.results)
     result = ExpectationSuiteValidationResult(
         success=good == len(report.results),
-        results=list(report.evidence),
+        results=[ExpectationValidationResult(**expectationValidationResultSchema.load(one)) for one in report.evidence],
         suite_name=report.suite,
         statistics={
             "evaluated_expectations": len(report.results),

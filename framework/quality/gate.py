@@ -224,14 +224,15 @@ def _result(check: _Check, sample_rows: int) -> CheckResult:
     )
 
 
-def _evidence(check: _Check) -> Any:
-    """Great Expectations' result of a check, also of one that it could not compute."""
+def _evidence(check: _Check) -> dict[str, Any]:
+    """Great Expectations' result of a check, also of one that it could not compute, in its own JSON form."""
     from great_expectations.core.expectation_validation_result import ExpectationValidationResult
 
-    if check.result is not None and check.problem is None:
-        return check.result
-    raised = {"raised_exception": True, "exception_message": check.problem or "", "exception_traceback": ""}
-    return ExpectationValidationResult(success=False, exception_info=raised, expectation_config=check.gx.configuration, result={})
+    result = check.result
+    if result is None or check.problem is not None:
+        raised = {"raised_exception": True, "exception_message": check.problem or "", "exception_traceback": ""}
+        result = ExpectationValidationResult(success=False, exception_info=raised, expectation_config=check.gx.configuration, result={})
+    return dict(result.to_json_dict())
 
 
 def plain(value: Any) -> Any:

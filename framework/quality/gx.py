@@ -6,30 +6,12 @@ Importing it takes about 3 CPU seconds and redirects warnings; using it logs on 
 from __future__ import annotations
 
 import logging
-import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from framework.errors import MissingExtra
-
-_lock = threading.Lock()
-_thread: threading.Thread | None = None
-
-
-def preload() -> None:
-    """Start importing Great Expectations in a background thread, while the JVM computes; `import_gx` waits for it."""
-    global _thread
-    with _lock:
-        if _thread is None:
-            _thread = threading.Thread(target=_try_import, name="import great_expectations", daemon=True)
-            _thread.start()
-
-
-def _try_import() -> None:
-    # What is wrong will be raised again, where somebody waits for the import.
-    with suppress(Exception):
-        _import()
+from framework.imports import EarlyImport
 
 
 def import_gx() -> None:
@@ -40,11 +22,8 @@ def import_gx() -> None:
     Raises:
         MissingExtra: it is not installed.
     """
-    if _thread is not None:
-        # Two threads in one half-imported package can meet in a deadlock that Python breaks by showing one of them the half.
-        _thread.join()
     try:
-        _import()
+        _early.finish()
     except ImportError as exc:
         raise MissingExtra(f"checks need Great Expectations: {exc}", fix="pip install 'emrjobs[quality]'") from exc
 
@@ -60,6 +39,11 @@ def _import() -> None:
     if warnings.showwarning is not showwarning:
         # Five of its modules call logging.captureWarnings(True).
         logging.captureWarnings(False)
+
+
+_early = EarlyImport(_import)
+preload = _early.begin
+"""Start importing Great Expectations in the background, while the JVM computes; `import_gx` waits for it."""
 
 
 @contextmanager

@@ -53,7 +53,7 @@ class CheckReport:
         rows: rows of the frame.
         spark_jobs: how many Spark jobs it took; None where Spark does not tell (Spark Connect).
         seconds: wall time, the import of Great Expectations included as far as it was waited for.
-        evidence: Great Expectations' own results, in the same order; only for Data Docs.
+        evidence: Great Expectations' own results in its JSON form, in the same order; only for Data Docs.
     """
 
     suite: str
@@ -61,7 +61,7 @@ class CheckReport:
     rows: int | None
     spark_jobs: int | None
     seconds: float
-    evidence: tuple[Any, ...] = field(default=(), repr=False, compare=False)
+    evidence: tuple[dict[str, Any], ...] = field(default=(), repr=False, compare=False)
 
     @property
     def failed_errors(self) -> tuple[CheckResult, ...]:

@@ -50,6 +50,9 @@ def open_engine(url: str, schema: str, table: str) -> Iterator[tuple[QuietSqlEng
         engine = QuietSqlEngine(engine=database, create_temp_table=False)
         data = SqlAlchemyBatchData(execution_engine=engine, schema_name=schema, table_name=table, create_temp_table=False)
         engine.load_batch_data("staged", data)
-        yield engine, {column["name"] for column in sqlalchemy.inspect(database).get_columns(table, schema=schema)}
+        with database.connect() as connection:
+            nothing = sqlalchemy.select(sqlalchemy.text("*")).select_from(sqlalchemy.table(table, schema=schema)).limit(0)
+            names = set(connection.execute(nothing).keys())
+        yield engine, names
     finally:
         database.dispose()

@@ -15,11 +15,14 @@ import contextlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from concurrent.futures import wait
 from dataclasses import replace
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from framework.errors import JobDefinitionError, nearest
+from framework.publish.threads import beside
 from framework.sources import splits
 from framework.sources.jdbc import JdbcRead, since
 from framework.sources.splits import Key, TableFacts
@@ -79,25 +82,37 @@ class Databases:
         """
         if read.watermark:
             read = self._new_rows(read)
-        whole = self._open(read)
-        exact = _exact(whole.schema.fields, read)
-        if exact is not read:
-            read, whole = exact, self._open(exact)
-        beside = [one for one in self._reads.values() if one.connection == read.connection]
+        inputs = [one for one in self._reads.values() if one.connection == read.connection]
         # The coordinator is one of the connections; tasks of two inputs may run at the same time.
-        allowed = (read.max_connections - 1) // max(1, len(beside))
+        allowed = (read.max_connections - 1) // max(1, len(inputs))
         if allowed < 1:
-            return whole
-        coordinator = self._coordinator(read)
-        predicates = coordinator.predicates(read, min(allowed, self._spark.sparkContext.defaultParallelism))
+            return self._whole(read)[1]
+        most = min(allowed, self._spark.sparkContext.defaultParallelism)
+        # Each takes a connection, which takes longer than what is asked over it.
+        looking = beside(self._spark, partial(self._look, read, most))
+        try:
+            read, whole = self._whole(read)
+        finally:
+            wait([looking])
+        coordinator, predicates = looking.result()
         if not predicates:
             # One statement sees one snapshot by itself.
-            return whole if len(beside) == 1 else self._open(read, coordinator.session())
+            return whole if len(inputs) == 1 else self._open(read, coordinator.session())
         _log.info("input %s is read in %d parts: %s", read.name, len(predicates), "; ".join(predicates))
         # The predicate goes into each part: a subquery would hide the pages.
         parts = [f"({read.predicate}\n) AND ({predicate})" if read.predicate else predicate for predicate in predicates]
         properties = {**_options(read), **coordinator.session()}
         return self._spark.read.jdbc(read.url, f"{read.table} {read.mark}", predicates=parts, properties=properties)
+
+    def _whole(self, read: JdbcRead) -> tuple[JdbcRead, DataFrame]:
+        """The input in one part, with types that hold its values."""
+        frame = self._open(read)
+        exact = _exact(frame.schema.fields, read)
+        return (read, frame) if exact is read else (exact, self._open(exact))
+
+    def _look(self, read: JdbcRead, most: int) -> tuple[_Coordinator, list[str]]:
+        coordinator = self._coordinator(read)
+        return coordinator, coordinator.predicates(read, most)
 
     def _new_rows(self, read: JdbcRead) -> JdbcRead:
         """The read, narrowed to what no published run has read."""

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Self
 from framework import predicates
 from framework import progress as events
 from framework.aws import Aws
+from framework.engines import Counted
 from framework.engines.spark import conf, failures, malformed, metrics, read
 from framework.engines.spark.databases import Databases
 from framework.errors import EmrjobsError, JobFailed
 from framework.jobs import Job, Params, Sql
 from framework.publish import Staged, StagingArea
 from framework.publish.threads import beside
+from framework.quality import gx
 from framework.sources.hdfs import Hdfs
 from framework.sources.jdbc import JdbcRead
 from framework.sources.paths import PathRead
@@ -64,6 +66,8 @@ class SparkEngine:
     @classmethod
     @contextmanager
     def open(cls, platform: Platform, job: Job) -> Iterator[Self]:
+        if job.checks:
+            gx.preload()
         with platform.spark() as spark:
             yield cls(spark, platform.aws, platform.root, lambda: platform.hdfs_in_use)
 
@@ -74,11 +78,11 @@ class SparkEngine:
     def area(self, platform: Platform, job: Job, params: Params, run_id: str) -> StagingArea:
         return platform.area(self.spark, job, params, run_id)
 
-    def stage(self, job: Job, inputs: Mapping[str, read.ResolvedInput], params: Params, area: StagingArea) -> tuple[Staged, dict[str, int]]:
+    def stage(self, job: Job, inputs: Mapping[str, read.ResolvedInput], params: Params, area: StagingArea) -> tuple[Staged, Counted]:
         """Compute the job's output into `area`, which no reader looks at.
 
         Returns:
-            What was staged, and how many rows each input gave.
+            What was staged, and how many rows each input gave, which is read off the plans meanwhile.
 
         Raises:
             JobFailed: the job's own code or SQL raised; carries its file, line and message.
@@ -99,7 +103,9 @@ class SparkEngine:
             except Exception as exc:
                 raise failures.explain_run(exc, job, inputs, self.spark, self._aws, self._root) from exc
             self.watermarks = dict(databases.reached)
-        return staged, metrics.rows_read(self.spark, inputs, since)
+        until = metrics.last_execution(self.spark)
+        counting = beside(self.spark, lambda: metrics.rows_read(self.spark, inputs, since, until))
+        return staged, counting.result
 
     def _frames(self, job: Job, inputs: Mapping[str, read.ResolvedInput], params: Params, databases: Databases) -> dict[str, DataFrame]:
         """All inputs; tables and paths are looked up in threads of their own, databases one after the other."""

@@ -25,16 +25,16 @@ _ROWS = re.compile(r"number of output rows: ([\d,]+)")
 
 
 def last_execution(spark: SparkSession) -> int:
-    """Id of the newest SQL execution, -1 before the first."""
+    """Id of the newest SQL execution, whose figures are complete when it has ended; -1 before the first."""
+    # The listener gets its events late: what the last task counted must have arrived.
+    spark.sparkContext._jsc.sc().listenerBus().waitUntilEmpty()
     store = spark._jsparkSession.sharedState().statusStore()
     count = store.executionsCount()
     return int(store.executionsList(count - 1, 1).apply(0).executionId()) if count else -1
 
 
-def rows_read(spark: SparkSession, inputs: Mapping[str, ResolvedInput], since: int) -> dict[str, int]:
-    """Rows that the scans of each input gave in the executions after `since`; an input that was not scanned is left out."""
-    # The listener gets its events late: what the last task counted must have arrived.
-    spark.sparkContext._jsc.sc().listenerBus().waitUntilEmpty()
+def rows_read(spark: SparkSession, inputs: Mapping[str, ResolvedInput], since: int, until: int) -> dict[str, int]:
+    """Rows that the scans of each input gave in the executions after `since` up to `until`; an input that was not scanned is left out."""
     store = spark._jsparkSession.sharedState().statusStore()
     executions = store.executionsList()
     found: dict[str, int] = {}
@@ -42,6 +42,8 @@ def rows_read(spark: SparkSession, inputs: Mapping[str, ResolvedInput], since: i
         execution = executions.apply(index).executionId()
         if execution <= since:
             break
+        if execution > until:
+            continue
         graph = store.planGraph(execution)
         # The plan as one text, metrics included: asking node by node takes a hundred times the calls.
         for node in _SCAN.finditer(graph.makeDotFile(store.executionMetrics(execution))):

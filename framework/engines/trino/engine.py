@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Self
 
 from framework import progress as events
 from framework import sqlfile
+from framework.engines import Counted
 from framework.engines.trino import failures, session, statement
 from framework.engines.trino.client import Progress, TrinoClient
 from framework.errors import EmrjobsError, SchemaMismatch
@@ -18,6 +19,7 @@ from framework.publish.trino_database import TrinoDatabaseArea
 from framework.publish.trino_hive import TrinoHiveArea
 from framework.publish.trino_iceberg import TrinoIcebergArea
 from framework.publish.trino_merge import TrinoMergeArea
+from framework.quality.apart import Auditor
 
 if TYPE_CHECKING:
     from framework.platform import Platform
@@ -31,10 +33,12 @@ class TrinoEngine:
     Args:
         client: for this run alone.
         platform: what a Python job fetches large results with.
+        auditor: of a job with checks.
     """
 
-    def __init__(self, client: TrinoClient, platform: Platform | None = None) -> None:
+    def __init__(self, client: TrinoClient, platform: Platform | None = None, auditor: Auditor | None = None) -> None:
         self.client = client
+        self._auditor = auditor
         self._platform = platform
         # Trino reads tables whole.
         self.quarantined: dict[str, int] = {}
@@ -47,11 +51,16 @@ class TrinoEngine:
     @classmethod
     @contextmanager
     def open(cls, platform: Platform, job: Job) -> Iterator[Self]:
+        with Auditor() if job.checks else nullcontext() as auditor:
+            yield cls(TrinoClient(cls._url(platform, job), platform.settings.trino.user), platform, auditor)
+
+    @staticmethod
+    def _url(platform: Platform, job: Job) -> str:
         named = {dataset.connection for dataset in (*job.inputs.values(), job.output) if isinstance(dataset, Jdbc)}
         if isinstance(job.body, Sql):
             named |= sqlfile.connections(job.body.text, job.body.dialect, platform.settings.connections)
         platform.find_hdfs([dataset for dataset in (*job.inputs.values(), job.output) if isinstance(dataset, Table)])
-        yield cls(TrinoClient(platform.trino_url(named), platform.settings.trino.user), platform)
+        return platform.trino_url(named)
 
     def ready(self) -> None:
         """A client belongs to no thread."""
@@ -73,7 +82,7 @@ class TrinoEngine:
             )
         return TrinoHiveArea(self.client, platform.catalog, platform.aws, output, run_id, existing, platform.hdfs_in_use)
 
-    def stage(self, job: Job, inputs: Mapping[str, Any], params: Params, area: TrinoArea) -> tuple[Staged, dict[str, int]]:
+    def stage(self, job: Job, inputs: Mapping[str, Any], params: Params, area: TrinoArea) -> tuple[Staged, Counted]:
         """Run the job's statement into `area`, which no reader looks at.
 
         Raises:
@@ -91,7 +100,7 @@ class TrinoEngine:
             # Analysed alone first: an error in it has its place in the user's file then, and nothing was begun.
             columns = self._describe(body.text)
             lines_before = None
-            return area.write(Query(body.text, columns, sql.session)), {}
+            return area.write(Query(body.text, columns, sql.session)), dict
         except TrinoQueryError as exc:
             known = failures.column_names(inputs, self.client)
             # Later on the query is a part of another statement, and what fails is a value, which has no place.
@@ -126,10 +135,9 @@ class TrinoEngine:
             self.client.on_progress = None
 
     def audit(self, area: TrinoArea, suite: Suite, params: Params) -> CheckReport:
-        from framework.quality import gate
-
+        assert self._auditor is not None
         catalog, schema, table = (part.strip('"') for part in area.staged_table.split("."))
-        return gate.audit_table(f"{self.client.sqlalchemy_url}/{catalog}", schema, table, suite, parameters=params)
+        return self._auditor.audit_table(f"{self.client.sqlalchemy_url}/{catalog}", schema, table, suite, params)
 
     def explain(self, exc: Exception, where: str) -> EmrjobsError | None:
         return None  # its own methods have explained what they know

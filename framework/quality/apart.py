@@ -1,0 +1,80 @@
+"""Checks of a SQL engine's table in a process of their own.
+
+Importing Great Expectations takes about two seconds of a core. A thread would take them from the one that runs the job; this
+process takes them from a core that waits for the server, from the moment that the run begins.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from framework.errors import EmrjobsError, EngineUnavailable, MissingExtra
+from framework.quality.gx import import_gx
+from framework.quality.report import CheckReport
+
+if TYPE_CHECKING:
+    from framework.quality.suite import Suite
+
+# The interpreter's own ways to find modules may not be all: a step's code comes on paths that were added.
+_CODE = "import sys; sys.path[:] = sys.argv[1:]; from framework.quality import apart; apart.serve()"
+
+
+class Auditor:
+    """A process that waits to judge one table. It ends with the context, or when this process ends in whatever way."""
+
+    def __init__(self) -> None:
+        # Ctrl-C reaches every process of a terminal's group: this one is not in it.
+        command = [sys.executable, "-c", _CODE, *sys.path]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, process_group=0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, trace: TracebackType | None) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+    def audit_table(self, url: str, schema: str, table: str, suite: Suite, parameters: Mapping[str, Any]) -> CheckReport:
+        """As `gate.audit_table`, once.
+
+        Raises:
+            EngineUnavailable: the server, or the process, has ended.
+        """
+        try:
+            answer, _ = self._process.communicate(pickle.dumps((url, schema, table, suite, dict(parameters))))
+            found = pickle.loads(answer)
+        except (OSError, EOFError) as exc:
+            raise EngineUnavailable("the process that checks the staged rows has ended", fix="run it again") from exc
+        if isinstance(found, EmrjobsError):
+            raise found
+        assert isinstance(found, CheckReport)
+        return found
+
+
+def serve() -> None:
+    """Be such a process: read one question, write one answer."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not get into the answer
+    try:
+        import_gx()
+        from framework.quality import gate, sql_engine  # noqa: F401
+    except (ImportError, MissingExtra):
+        pass  # raised again when it is asked
+    question = sys.stdin.buffer.read()
+    if not question:
+        return
+    url, schema, table, suite, parameters = pickle.loads(question)
+    try:
+        answer: CheckReport | EmrjobsError = gate.audit_table(url, schema, table, suite, parameters=parameters)
+    except EmrjobsError as exc:
+        answer = exc
+    except Exception as exc:  # of the server's client, which may be no class that the other process knows
+        answer = EngineUnavailable(f"the staged rows could not be checked: {str(exc).splitlines()[0]}", fix="run it again")
+    with answers:
+        pickle.dump(answer, answers)
