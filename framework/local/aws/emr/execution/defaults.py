@@ -83,7 +83,6 @@ def _spark(node: Node, cluster: ClusterSpec, wanted: Mapping[str, Properties]) -
         "spark.hadoop.mapreduce.fileoutputcommitter.algorithm.version": "2",
         # Small machines: the default of 200 tasks per shuffle costs more than it spreads.
         "spark.sql.shuffle.partitions": "8",
-        "spark.local.dir": str(node.root / "mnt/tmp"),
     }
     if wanted.get("spark-hive-site", {}).get(_FACTORY_KEY) == GLUE_FACTORY:
         catalog = "spark.sql.catalog.spark_catalog"

@@ -245,6 +245,8 @@ def tools(node: Node) -> Mapping[str, str]:
         "SPARK_HOME": str(node.spark_home),
         "SPARK_CONF_DIR": str(node.conf("spark")),
         "SPARK_DIST_CLASSPATH": jars,
+        # As YARN does for its containers (LOCAL_DIRS). Of spark.local.dir Spark warns in every run that a cluster manager overrides it.
+        "SPARK_LOCAL_DIRS": str(node.root / "mnt/tmp"),
         # Everything listens on this machine only.
         "SPARK_LOCAL_IP": "127.0.0.1",
     }

@@ -30,6 +30,14 @@ if len(sys.argv) > 2:
     raise ValueError(sys.argv[2])
 """
 
+LONG = """
+import os, time
+from pyspark.sql import SparkSession
+while not os.path.exists({go_on!r}):
+    time.sleep(0.1)
+print("at last:", SparkSession.builder.getOrCreate().range(3).count())
+"""
+
 
 @pytest.fixture
 def archive(cluster: Cluster) -> str:
@@ -52,6 +60,7 @@ def test_a_script_reads_and_writes_s3_with_its_archive_and_the_clusters_configur
     outcome = cluster.run(step("spark-submit", "--master", "yarn", "--archives", archive, uri, "s3://bucket/out/client"))
     assert outcome.succeeded, cluster.log("s-1", "stderr")
     assert "environment: venv1 default spark-env" in cluster.log("s-1", "stdout")
+    assert " WARN SparkConf: " not in cluster.log("s-1", "stderr")
     parts = cluster.s3.list_objects_v2(Bucket="bucket", Prefix="out/client/part-")["Contents"]
     assert sorted(cluster.get(parts[0]["Key"]).decode().split()) == ["a,2", "b,1"]
 
@@ -71,13 +80,14 @@ def test_in_cluster_mode_the_drivers_output_and_its_error_are_in_the_containers_
     said = gzip.decompress(cluster.get(str(outcome.log_file).removeprefix("s3://bucket/"))).decode()
     assert "environment: venv1 x" in said
     assert "brought: a module True" in said
+    assert " WARN SparkConf: " not in said
     assert "(state: FINISHED)" in cluster.log("s-1", "stderr")
     assert cluster.s3.list_objects_v2(Bucket="bucket", Prefix="out/cluster/_SUCCESS")["KeyCount"] == 1
 
 
 def test_a_step_that_does_not_wait_for_its_application_completes_while_that_runs_on(cluster: Cluster) -> None:
     go_on = cluster.root / "go-on"
-    uri = cluster.put("app/long.py", f"import os, time\nwhile not os.path.exists({str(go_on)!r}):\n    time.sleep(0.1)\nprint('at last')\n")
+    uri = cluster.put("app/long.py", LONG.format(go_on=str(go_on)))
     never = "spark.yarn.submit.waitAppCompletion=false"
     outcome = cluster.run(step("spark-submit", "--deploy-mode", "cluster", "--conf", never, uri))
     assert outcome.succeeded, cluster.log("s-1", "stderr")
@@ -87,4 +97,4 @@ def test_a_step_that_does_not_wait_for_its_application_completes_while_that_runs
     go_on.touch()
     wait_until(lambda: cluster.executor.outcome("j-1", application) is not None, seconds=120)
     key = f"logs/j-1/containers/{application}/{application.replace('application', 'container')}_01_000001/stdout.gz"
-    assert gzip.decompress(cluster.get(key)) == b"at last\n"
+    assert gzip.decompress(cluster.get(key)) == b"at last: 3\n"

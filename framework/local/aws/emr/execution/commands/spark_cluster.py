@@ -57,7 +57,10 @@ def _leave(node: Node, prepared: Prepared, application: str, container: str) -> 
     """Start the driver as a piece of work of its own, which outlives the step: spark.yarn.submit.waitAppCompletion=false."""
     step = WorkFolder(Path(os.environ[CONTAINERS]).parent).order()
     argv = (str(node.spark_home / "bin/spark-submit"), *prepared.submission.argv())
-    variables = {"PYSPARK_PYTHON": os.environ.get("PYSPARK_PYTHON", "python3"), **prepared.driver_env, "CONTAINER_ID": container}
+    cluster = ClusterFolder(node.root.parent)
+    folder = cluster.work(application)
+    variables = {"PYSPARK_PYTHON": os.environ.get("PYSPARK_PYTHON", "python3"), **prepared.driver_env}
+    variables |= {"CONTAINER_ID": container, "LOCAL_DIRS": str(folder.path)}
     work = Work(
         id=application,
         kind=WorkKind.APPLICATION,
@@ -66,8 +69,6 @@ def _leave(node: Node, prepared: Prepared, application: str, container: str) -> 
         args=("env", *(f"{key}={value}" for key, value in variables.items()), *argv),
         log_key=f"{step.cluster_id}/containers/{application}/{container}",
     )
-    cluster = ClusterFolder(node.root.parent)
-    folder = cluster.work(work.id)
     folder.create(replace(step, work=work))
     bring(prepared, node, folder.cwd)
     env = {name: value for name, value in os.environ.items() if name not in (CONTAINERS, "EMRJOBS_SYSLOG", "EMR_STEP_ID")}
