@@ -164,7 +164,7 @@ def _trino_warnings(jobs: Sequence[Planned], settings: Settings) -> Iterator[str
         if kind != name:
             yield (
                 f"connection {name}: EMR names a Trino catalog after its connector, {kind}; what a statement calls {name} needs "
-                f"a bootstrap action that puts {name}.properties into /etc/trino/conf/catalog"
+                f"a bootstrap action that puts {name}.properties into /etc/trino/conf/catalog: docs/first-submit.md"
             )
 
 
