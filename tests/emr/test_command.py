@@ -20,7 +20,11 @@ import pytest
 from emr_cloud import Cloud, Command, Done
 from emr_endpoint import step, wait
 
+from framework import emr
+from framework.config.loader import load
+from framework.discovery import discover
 from framework.emr.clock import RealClock
+from framework.emr.watch import RunEnded
 
 pytestmark = pytest.mark.slow  # two servers are started for all of these
 
@@ -112,6 +116,43 @@ class TestFollowing:
         assert "WARN TaskSetManager: Lost task 0.0" in done.err
         assert "Output: carrier#54" not in done.err
         assert "INFO" not in done.err
+
+    def test_what_the_driver_prints_is_shown_while_the_step_runs(self, cloud: Cloud, emrjobs: Command) -> None:
+        record = submitted(emrjobs)
+        cluster, s3 = record["cluster"], cloud.client("s3")
+        running = cloud.running(cluster, f"daily_etl {record['submit']}")
+        logs, application = f"state/emr-logs/{cluster}", "application_1_0001"
+        s3.put_object(Bucket="cloud-state", Key=f"{logs}/steps/{running}/stderr", Body=f"Submitted application {application}\n".encode())
+        log = f"{logs}/containers/{application}/container_1_0001_01_000001/stdout"
+        s3.put_object(Bucket="cloud-state", Key=log, Body=b"start Spark (6.2 s)\n")
+        with Terminal([str(Path(sys.executable).with_name("emrjobs")), "attach", record["submit"]]) as terminal:
+            terminal.until("start Spark (6.2 s)")
+            s3.put_object(Bucket="cloud-state", Key=log, Body=b"start Spark (6.2 s)\ncompute daily_etl (11.0 s)\n")
+            terminal.until("compute daily_etl (11.0 s)")
+            assert cloud.emr.step_states(cluster) == ["RUNNING"]
+            cloud.emr.executor.finish(cluster, running)
+            assert terminal.process.wait(timeout=60) == 0
+        assert terminal.seen.count("start Spark (6.2 s)") == 1
+
+    def test_logs_prints_all_that_a_step_wrote(self, cloud: Cloud, emrjobs: Command) -> None:
+        record = submitted(emrjobs)
+        running = cloud.running(record["cluster"], f"daily_etl {record['submit']}")
+        key = f"state/emr-logs/{record['cluster']}/steps/{running}/stderr"
+        cloud.client("s3").put_object(Bucket="cloud-state", Key=key, Body=b"26/11/25 01:28:06 INFO Client: accepted\n")
+        done = emrjobs("logs", record["submit"])
+        assert (done.code, done.out) == (0, "--- stderr of the step\n26/11/25 01:28:06 INFO Client: accepted\n")
+
+
+def test_from_python_it_is_three_calls_that_print_nothing(cloud: Cloud, emrjobs: Command, capfd: pytest.CaptureFixture[str]) -> None:
+    cloud.emr.executor.otherwise = "ok"
+    with emr.open_platform(load(cloud.root, "cloud")) as platform:
+        made = emr.plan(platform, [(discover(cloud.root).get("daily_etl"), {"date": date().removeprefix("date=")})])
+        assert cloud.active() == []
+        done = emr.submit(platform, made)
+        *_, last = emr.attach(platform, done.record).events()
+    assert isinstance(last, RunEnded)
+    assert (last.run_id, last.state, last.exit_code) == (done.record.submit_id, "COMPLETED", 0)
+    assert capfd.readouterr() == ("", "")
 
 
 class TestAttachAndCancel:
