@@ -6,7 +6,23 @@ import argparse
 import datetime as dt
 from pathlib import Path
 
-from benchmarks import checks, cli, crashes, emr_endpoint, faults, federated, fetch, jdbc, measure, memory, partitions, run, session, submit
+from benchmarks import (
+    checks,
+    cli,
+    crashes,
+    emr_endpoint,
+    faults,
+    federated,
+    fetch,
+    jdbc,
+    measure,
+    memory,
+    partitions,
+    run,
+    session,
+    submit,
+    watch,
+)
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PARTS = {
@@ -15,6 +31,7 @@ PARTS = {
     "session": session.results,
     "run": run.results,
     "submit": submit.results,
+    "watch": watch.results,
     "faults": faults.results,
     "jdbc": jdbc.results,
     "partitions": partitions.results,

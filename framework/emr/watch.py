@@ -12,7 +12,7 @@ from framework.emr.records import SubmitRecord
 from framework.errors import AccessRefused, EmrjobsError, ServiceUnavailable
 from framework.ledger import RunRecord
 
-SHORTEST, LONGEST = 0.5, 4.0
+SHORTEST, LONGEST = 0.5, 3.0
 """Seconds between two looks: short after a change, longer while nothing changes; a finished step is noticed within the longest."""
 _REGULAR = (None, "", "ALL_STEPS_COMPLETED")
 _LOGS_AFTER_END = 60.0  # EMR pushes the last logs of a step some time after its end
