@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,10 +74,13 @@ def step(run: JobRun, submit_id: str, env: str, overrides: Sequence[str], stored
     }
 
 
-def cluster_overrides(loaded: Loaded, given: Sequence[str], resolver: Resolver) -> list[str]:
+def cluster_overrides(loaded: Loaded, given: Sequence[str], resolver: Resolver, connections: Collection[str]) -> list[str]:
     """What differs between this machine and a cluster, as `--set` texts: the user's own, and local services resolved.
 
     The AWS endpoint of a local cluster is in its processes' environment, credentials too.
+
+    Args:
+        connections: those that the jobs name; no service is started for others.
 
     Raises:
         ConfigError: a setting would put a secret into a step's arguments.
@@ -91,6 +94,9 @@ def cluster_overrides(loaded: Loaded, given: Sequence[str], resolver: Resolver) 
     }
     for key, value, origin in loaded.leaves():
         if not (is_late(value) and str(value).startswith("${local:")):
+            continue
+        section, _, rest = key.partition(".")
+        if section == "connections" and rest.partition(".")[0] not in connections:
             continue
         if key in from_environment:
             found.append(f"{key}={from_environment[key]}")

@@ -15,6 +15,7 @@ from framework.config.loader import load
 from framework.emr import spec
 from framework.emr.cluster import design
 from framework.emr.request import run_job_flow
+from framework.emr.step import cluster_overrides
 
 EXPECTED = Path(__file__).parent / "expected"
 
@@ -106,3 +107,26 @@ def test_a_metastore_that_runs_already_is_what_spark_hive_and_trino_are_pointed_
         assert properties[kind[0]] == kind[1]
         assert properties["hive.metastore.uri"] == "thrift://metastore.example.internal:9083"
         assert not [key for key in properties if key.startswith(("fs.", "s3."))]
+
+
+class Local:
+    """Stands for the services of this machine; remembers which settings were asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def text(self, value: str, *, key: str) -> str:
+        self.asked.append(key)
+        return "1"
+
+
+def test_a_step_gets_the_services_of_this_machine_that_its_job_names_and_no_other_is_started() -> None:
+    local = Local()
+    found = cluster_overrides(load(PROJECT, "local_emr", variables={}), ["a=b"], local, {"search"})  # type: ignore[arg-type]
+    assert {"a=b", 'connections.search.host="1"', 'connections.search.port="1"'} <= set(found)
+    assert [key for key in local.asked if key.startswith("connections.")] == ["connections.search.host", "connections.search.port"]
+
+
+def test_a_job_of_the_embedded_target_finds_its_connections_on_the_local_emr() -> None:
+    embedded, emr = (load(PROJECT, env, variables={}).settings.connections for env in ("embedded", "local_emr"))
+    assert {name: one.kind for name, one in emr.items()} == {name: one.kind for name, one in embedded.items()}
