@@ -6,15 +6,15 @@ import json
 import os
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import sample_figures as figures
+from emr_kills import PHASES, Kills
 from openlineage_receiver import validated
 
 from framework.platform import Platform
@@ -23,6 +23,7 @@ from framework.query import run_query
 pytestmark = [pytest.mark.services, pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(2400)]
 
 Command = Callable[..., Any]
+PROJECT = Path(__file__).parents[2]
 EMRJOBS = str(Path(sys.executable).with_name("emrjobs"))
 
 
@@ -55,31 +56,69 @@ def submitted(command: Command) -> Command:
     return submit
 
 
-def test_a_submit_publishes_what_a_run_on_this_machine_does(
-    submitted: Command, command: Command, run: Command, platform: Platform, tmp_path: Path
+def make(*arguments: str, project: Path) -> subprocess.CompletedProcess[str]:
+    """`make` as a user types it, for a project of the test's."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("EMRJOBS", "AWS_", "MAKE", "ENV", "MFLAGS"))}
+    environment |= {"EMRJOBS_PROJECT": str(project), "NO_COLOR": "1", "COLUMNS": "200"}
+    # What is installed is not looked at again.
+    argv = ["make", "--no-print-directory", "--old-file=.venv/.ready", *arguments]
+    return subprocess.run(argv, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=1800, check=False)
+
+
+def test_jobs_in_any_order_are_steps_of_one_cluster_and_publish_what_runs_on_this_machine_do(
+    command: Command, run: Command, platform: Platform, tmp_path: Path
 ) -> None:
     day = figures.DAYS[0]
     told = tmp_path / "lineage.jsonl"
-    done = submitted("daily_etl", "-p", f"date={day}", "--set", f"lineage.file={told}")
-    assert done["exit_code"] == 0, done["err"]
+    given = "JOBS=carrier_scorecard,ingest_weather,daily_etl"
+    done = make("submit", given, f"DATE={day}", f"ARGS=--json --set lineage.file={told}", project=platform.root)
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+
+    emr = platform.aws.client("emr")
+    clusters = [one["Id"] for one in emr.list_clusters()["Clusters"] if one["Name"].endswith(made["submit"])]
+    assert clusters == [made["cluster"]]
+    steps = emr.list_steps(ClusterId=made["cluster"])["Steps"][::-1]  # newest first
+    assert [made["runs"][step["Name"].split()[1]] for step in steps] == ["daily_etl", "carrier_scorecard", "ingest_weather"]
+    assert [step["Status"]["State"] for step in steps] == ["COMPLETED"] * 3
+    times = [step["Status"]["Timeline"] for step in steps]
+    assert all(earlier["EndDateTime"] <= later["StartDateTime"] for earlier, later in pairwise(times))
     events = [validated(json.loads(line)) for line in told.read_text(encoding="utf-8").splitlines()]
-    assert [event.eventType.name for event in events if event.eventType] == ["START", "COMPLETE"]
+    assert [event.eventType.name for event in events if event.eventType] == ["START", "COMPLETE"] * 3
+
     on_emr = published(platform, day)
     assert len(on_emr) == len(figures.daily_performance(day))
+    _, (hours,), _ = run_query(platform, f"SELECT count(*) FROM lake.weather WHERE date = DATE '{day}'", 1)
+    assert hours == (72,)
+    _, carriers, _ = run_query(platform, "SELECT carrier FROM marts.carrier_scorecard", 100)
+    assert {row["carrier"] for row in on_emr} <= {carrier for (carrier,) in carriers}
     run("daily_etl", date=day)
     assert published(platform, day) == on_emr
 
-    record = platform.ledger.get(done["submit"])
-    assert (record.status, record.target, record.cluster) == ("succeeded", "emr", done["cluster"])
-    assert record.step == done["steps"][record.run_id]
+    (run_id,) = [run_id for run_id, job in made["runs"].items() if job == "daily_etl"]
+    record = platform.ledger.get(run_id)
+    assert (record.status, record.target, record.cluster) == ("succeeded", "emr", made["cluster"])
+    assert record.step == made["steps"][run_id]
     assert record.output is not None
     assert len(record.checks) == 9
 
     # The cluster ends by itself, and an unchanged submit would upload nothing.
     plan = json.loads(command("plan", "daily_etl", "--submit", "--json").stdout)
     assert [one["there"] for one in plan["artifacts"]] == [True, True, True]
-    assert (plan["spec_changes"], plan["code_changes"]) == ([], [])
+    assert plan["code_changes"] == []
     assert json.loads(command("clusters", "--json").stdout) == []
+
+
+def test_a_trino_job_is_a_step_too(submitted: Command, run: Command, platform: Platform) -> None:
+    day = figures.DAYS[1]
+    run("daily_etl", date=day)
+    done = submitted("carrier_360", "-p", f"date={day}")
+    assert done["exit_code"] == 0, done["err"]
+    record = platform.ledger.get(done["submit"])
+    assert (record.status, record.target, record.cluster, record.engine) == ("succeeded", "emr", done["cluster"], "trino")
+    columns = ["carrier", "flights", "cancelled", "busiest_destination", "busiest_destination_name", "busiest_destination_is_international"]
+    _, rows, _ = run_query(platform, f"SELECT {', '.join(columns)} FROM marts.carrier_360 WHERE flight_date = DATE '{day}'", 100)
+    assert sorted(rows) == sorted(figures.carrier_360(day)[columns].itertuples(index=False, name=None))
 
 
 def test_a_mistake_in_the_input_is_one_sentence_and_exit_code_two(command: Command, platform: Platform) -> None:
@@ -89,31 +128,16 @@ def test_a_mistake_in_the_input_is_one_sentence_and_exit_code_two(command: Comma
     assert published(platform, "2013-12-31") == []
 
 
-def test_a_step_that_was_killed_leaves_nothing_and_the_next_submit_publishes(submitted: Command, run: Command, platform: Platform) -> None:
-    day = figures.DAYS[2]
-    argv = [EMRJOBS, "submit", "daily_etl", "-p", f"date={day}", "--json"]
-    with subprocess.Popen(argv, cwd=platform.root, stdout=subprocess.PIPE, text=True) as first:
-        kill_driver(str(platform.root))
-        out, _ = first.communicate(timeout=900)
-    assert first.returncode == 1, out
-    assert published(platform, day) == []
-    assert submitted("daily_etl", "-p", f"date={day}")["exit_code"] == 0
-    on_emr = published(platform, day)
-    run("daily_etl", date=day)
-    assert published(platform, day) == on_emr != []
-
-
-def kill_driver(root: str) -> None:
-    """Kill the Python driver of the step that runs below a project, as soon as it is there."""
-    end = time.monotonic() + 180
-    while time.monotonic() < end:
-        for process in psutil.process_iter(["cmdline", "cwd"]):
-            words = process.info["cmdline"] or []
-            if (process.info["cwd"] or "").startswith(root) and "--submit" in words and "python" in Path(words[0]).name:
-                process.kill()
-                return
-        time.sleep(0.2)
-    raise AssertionError("no driver was started")
+# `python tests/emr_kills.py` kills in other phases, and at other moments.
+@pytest.mark.parametrize(("seed", "job", "phase"), [(1, "daily_etl", "stage"), (2, "carrier_scorecard", "publish")])
+def test_a_step_killed_at_a_random_moment_and_submitted_again_publishes_what_an_undisturbed_one_does(
+    seed: int, job: str, phase: str, platform: Platform
+) -> None:
+    kills = Kills(platform)
+    kill = kills.kill(seed, phase, job)
+    assert PHASES.index(phase) <= [*PHASES, "ended"].index(kill.landed)
+    assert kill.looks > 0
+    assert kills.left() == []
 
 
 @pytest.mark.parametrize("kind", ["throttle-after-acting", "drop-after-acting", "throttle", "drop-before-acting"])
