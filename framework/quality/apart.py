@@ -11,10 +11,12 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from framework.errors import EmrjobsError, EngineUnavailable, MissingExtra
+from framework.quality import gate
 from framework.quality.gx import import_gx
 from framework.quality.report import CheckReport
 
@@ -61,11 +63,9 @@ def serve() -> None:
     """Be such a process: read one question, write one answer."""
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get into the answer
-    try:
+    with suppress(ImportError, MissingExtra):  # raised again when it is asked
         import_gx()
-        from framework.quality import gate, sql_engine  # noqa: F401
-    except (ImportError, MissingExtra):
-        pass  # raised again when it is asked
+        from framework.quality import sql_engine  # noqa: F401
     question = sys.stdin.buffer.read()
     if not question:
         return
@@ -75,6 +75,6 @@ def serve() -> None:
     except EmrjobsError as exc:
         answer = exc
     except Exception as exc:  # of the server's client, which may be no class that the other process knows
-        answer = EngineUnavailable(f"the staged rows could not be checked: {str(exc).splitlines()[0]}", fix="run it again")
+        answer = EngineUnavailable(f"the staged rows could not be checked: {gate.sentence(exc)}", fix="run it again")
     with answers:
         pickle.dump(answer, answers)

@@ -172,7 +172,7 @@ def _resolve(
             needed = check.gx.get_validation_dependencies(engine, runtime()).get_metric_configurations()
             graphs[index] = calculator.build_metric_dependency_graph(needed, runtime())
         except Exception as exc:  # whatever Great Expectations raises is this expectation's failure, not the audit's
-            check.problem = _sentence(exc)
+            check.problem = sentence(exc)
     for graph in [*graphs.values(), *([calculator.build_metric_dependency_graph(list(also))] if also else [])]:
         for edge in graph.edges:
             whole.add(edge)
@@ -181,17 +181,17 @@ def _resolve(
         check = checks[index]
         ids = {metric.id: metric.metric_name for edge in graph.edges for metric in (edge.left, edge.right) if metric is not None}
         if causes := [given_up[key]["exception_info"]["exception_message"] for key in ids if key in given_up]:
-            check.problem = _sentence(causes[0])
+            check.problem = sentence(causes[0])
             continue
         try:
             check.result = check.gx.metrics_validate(metrics, runtime_configuration=runtime(), execution_engine=engine)
         except Exception as exc:  # as above
-            check.problem = _sentence(exc)
+            check.problem = sentence(exc)
         check.samples = next((metrics[key] for key, name in ids.items() if name.endswith(_SAMPLES) and key in metrics), ())
     return dict(metrics)
 
 
-def _sentence(problem: object) -> str:
+def sentence(problem: object) -> str:
     """The first line of an exception: Spark appends whole query plans."""
     text = str(problem).strip() or type(problem).__name__
     first = text.splitlines()[0]

@@ -209,7 +209,7 @@ def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EndpointPr
     flags = f"-ip=127.0.0.1 -ip.bind=127.0.0.1 -dir={folder}/data -s3 -s3.config={folder}/identities.json -s3.port={ports[0]}"
     flags += f" -master.port={ports[1]} -volume.port={ports[2]} -filer.port={ports[3]} -s3.port.iceberg=0 -s3.port.lance=0"
     flags += " -master.telemetry=false -volume.preStopSeconds=0 -master.electionTimeout=1s -volume.max=100 -master.volumeSizeLimitMB=64"
-    settings = {**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1", "GOMEMLIMIT": "150MiB"}
+    settings = {**os.environ, "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1", "GOMEMLIMIT": "400MiB"}
     with (folder / "weed.log").open("wb") as log:
         server = subprocess.Popen([weed, "server", *flags.split()], env=settings, stdout=log, stderr=log, cwd=folder)
     one = EndpointProcess(folder / "state", f"http://127.0.0.1:{ports[0]}")
