@@ -25,8 +25,10 @@ def ask(url: str, body: dict[str, Any]) -> Any:
 
 def test_the_documents_are_found_by_words_and_loaded_once(platform: Platform, loaded: Loaded) -> None:
     supervisor = Supervisor(platform.root)
+    supervisor.reset(["opensearch"])
     assert supervisor.status(["opensearch"])[0].state == "stopped"
-    url = platform.resolver.text("${local:opensearch.url}")
+    with open_platform(loaded, lambda event: None) as first:
+        url = first.resolver.text("${local:opensearch.url}")
     hits = ask(f"{url}/airports/_search", {"query": {"match": {"about": "kennedy"}}, "size": 50})["hits"]["hits"]
     assert "JFK" in {hit["_id"] for hit in hits}
     assert all("kennedy" in hit["_source"]["about"].lower() for hit in hits)
