@@ -74,11 +74,6 @@ class Leases:
         self._store = store
         self._ttl = ttl
 
-    def lease(self, job: Job, params: Params, run_id: str) -> Lease:
-        """The lease of a job's output for a run; not taken yet."""
-        holder = Holder(run_id, socket.gethostname(), os.getpid(), dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))
-        return Lease(self._store, key_of(job, params), holder, self._ttl, f"{job.where}: {job.output.name}")
-
     @contextmanager
     def hold(self, job: Job, params: Params, run_id: str) -> Iterator[Lease]:
         """Hold the lease of a job's output while a run computes and publishes it.
@@ -86,7 +81,8 @@ class Leases:
         Raises:
             LeaseHeld: another run holds it.
         """
-        lease = self.lease(job, params, run_id)
+        holder = Holder(run_id, socket.gethostname(), os.getpid(), dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))
+        lease = Lease(self._store, key_of(job, params), holder, self._ttl, f"{job.where}: {job.output.name}")
         lease.take()
         try:
             yield lease

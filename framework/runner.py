@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent import futures
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -87,7 +87,7 @@ def run_job(
         suite.bind(params)  # a check on a parameter that the job does not have is said before anything is started
     with (
         _recorded(job, params, platform, on_event, on_end, run_id, placed) as run,
-        _held(platform.leases.lease(job, params, run.record.run_id), run) as (lease, taken),
+        _held(platform.leases.hold(job, params, run.record.run_id), run) as taken,
         ExitStack() as opened,
     ):
         with ThreadPoolExecutor(1) as pool:
@@ -97,7 +97,7 @@ def run_job(
             with run.phase("resolve", "look up the inputs"):
                 try:
                     inputs = platform.resolve(job, params, run.record.run_id)
-                    taken.result()
+                    lease = taken.result()
                     run.begun.result()
                 except BaseException:
                     # A session that is being started already is waited for, by the pool: it must not be left to itself.
@@ -265,18 +265,19 @@ def _recorded(
 
 
 @contextmanager
-def _held(lease: Lease, run: _Run) -> Iterator[tuple[Lease, Future[None]]]:
+def _held(holding: AbstractContextManager[Lease], run: _Run) -> Iterator[Future[Lease]]:
     """Hold a lease; it is taken while the inputs are looked up, and given back while the record is written.
 
     Yields:
-        The lease, and what tells whether this run has it: to be asked before anything that only its holder may do.
+        The lease, to be waited for before anything that only its holder may do.
     """
-    taken = run.aside.submit(lease.take)
+    taken = run.aside.submit(holding.__enter__)
     try:
-        yield lease, taken
+        yield taken
     finally:
         futures.wait([taken])
-        run.aside.submit(lease.release)
+        if taken.exception() is None:
+            run.aside.submit(holding.__exit__, None, None, None)
 
 
 def _mask(exc: EmrjobsError, mask: Callable[[str], str]) -> None:
