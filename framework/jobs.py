@@ -414,6 +414,11 @@ class Job:
         """`file:line` for messages."""
         return f"{self.file}:{self.line}"
 
+    @property
+    def connections(self) -> set[str]:
+        """Names of the connections that its declared inputs and its output are of."""
+        return {dataset.connection for dataset in (*self.inputs.values(), self.output) if isinstance(dataset, Jdbc)}
+
     def reads(self) -> list[str]:
         """Identities of the tables that it reads: what another job may write."""
         return [dataset.identity for dataset in self.inputs.values() if isinstance(dataset, Table | Jdbc)]

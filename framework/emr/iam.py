@@ -79,9 +79,8 @@ def _output(job: Job, settings: Settings, account: str) -> list[dict[str, Any]]:
 
 
 def _secrets(job: Job, settings: Settings, account: str) -> list[dict[str, Any]]:
-    used = {dataset.connection for dataset in (*job.inputs.values(), job.output) if isinstance(dataset, jobs.Jdbc)}
     secrets, parameters = [], []
-    references = [settings.connections[name].password for name in sorted(used & settings.connections.keys())]
+    references = [settings.connections[name].password for name in sorted(job.connections & settings.connections.keys())]
     for reference in [*references, settings.lineage.api_key, settings.lineage.url]:
         match = re.fullmatch(r"\$\{(secretsmanager|ssm):([^#}]+)(?:#[^}]*)?\}", reference or "")
         if match and match[1] == "secretsmanager":

@@ -135,7 +135,7 @@ def plan(
             *(warning for one in planned for warning in in_hdfs(one.job, loaded)),
             *(() if is_local(loaded) else _trino_warnings(planned, loaded.settings)),
         ),
-        overrides=tuple(cluster_overrides(loaded, overrides, platform.resolver, _named_connections(planned))),
+        overrides=tuple(cluster_overrides(loaded, overrides, platform.resolver, set().union(*(one.job.connections for one in planned)))),
     )
 
 
@@ -150,11 +150,6 @@ def with_trino(platform: Platform, made: SubmitPlan) -> SubmitPlan:
         return made
     connections = {name for job in on_trino for name in _read_connections(job)}
     return replace(made, overrides=(*made.overrides, f"trino.url={platform.trino_url(connections)}"))
-
-
-def _named_connections(jobs: Sequence[Planned]) -> set[str]:
-    outputs = {one.job.output.connection for one in jobs if isinstance(one.job.output, Jdbc)}
-    return outputs.union(*(_read_connections(one.job) for one in jobs))
 
 
 def _read_connections(job: Job) -> set[str]:

@@ -56,7 +56,7 @@ class TrinoEngine:
 
     @staticmethod
     def _url(platform: Platform, job: Job) -> str:
-        named = {dataset.connection for dataset in (*job.inputs.values(), job.output) if isinstance(dataset, Jdbc)}
+        named = job.connections
         if isinstance(job.body, Sql):
             named |= sqlfile.connections(job.body.text, job.body.dialect, platform.settings.connections)
         platform.find_hdfs([dataset for dataset in (*job.inputs.values(), job.output) if isinstance(dataset, Table)])
