@@ -19,7 +19,7 @@ from framework.emr.records import SubmitRecord, Submits, wish
 from framework.emr.step import JobRun, cluster_overrides, step
 from framework.emr.submission import Order, check_usable
 from framework.errors import DatasetNotFound, EmrjobsError, UserError, nearest
-from framework.jobs import EngineKind, Jdbc, Job
+from framework.jobs import EngineKind, Job
 from framework.planning import in_hdfs
 from framework.sources.paths import normalise, split_s3
 from framework.store import open_store
@@ -148,17 +148,13 @@ def with_trino(platform: Platform, made: SubmitPlan) -> SubmitPlan:
     on_trino = [one.job for one in made.jobs if one.job.engine is EngineKind.TRINO]
     if not on_trino or not is_local(platform.loaded) or platform.settings.trino.url is not None:
         return made
-    connections = {name for job in on_trino for name in _read_connections(job)}
+    connections: set[str] = set().union(*(job.connections for job in on_trino))
     return replace(made, overrides=(*made.overrides, f"trino.url={platform.trino_url(connections)}"))
-
-
-def _read_connections(job: Job) -> set[str]:
-    return {dataset.connection for dataset in job.inputs.values() if isinstance(dataset, Jdbc)}
 
 
 def _trino_warnings(jobs: Sequence[Planned], settings: Settings) -> Iterator[str]:
     """Where a cluster's Trino would not find a connection under the name that a statement says."""
-    named = sorted({name for one in jobs if one.job.engine is EngineKind.TRINO for name in _read_connections(one.job)})
+    named = sorted(set[str]().union(*(one.job.connections for one in jobs if one.job.engine is EngineKind.TRINO)))
     for name in named:
         kind = settings.connections[name].kind if name in settings.connections else name
         if kind != name:

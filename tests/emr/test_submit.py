@@ -361,8 +361,9 @@ def test_a_trino_job_on_the_local_endpoint_is_told_where_this_machines_trino_is(
             asked.append(connections)
             return "http://127.0.0.1:8080"
 
-    jobs = discover(PROJECT)
-    made = [SubmitPlan((Planned(jobs.get(job), {}, ()),), *([None] * 10), ("a=b",)) for job in ("daily_etl", "carrier_360")]  # type: ignore[arg-type]
+    jobs = [discover(PROJECT).get(name) for name in ("daily_etl", "carrier_360", "export_scorecard")]
+    made = [SubmitPlan((Planned(job, {}, ()),), *([None] * 10), ("a=b",)) for job in jobs]  # type: ignore[arg-type]
     overrides = [with_trino(Platform(), one).overrides for one in made]  # type: ignore[arg-type]
-    assert overrides == [("a=b",), ("a=b", "trino.url=http://127.0.0.1:8080")]
-    assert asked == [{"airline_ops", "search"}]
+    told = ("a=b", "trino.url=http://127.0.0.1:8080")
+    assert overrides == [("a=b",), told, told]
+    assert asked == [{"airline_ops", "search"}, {"airline_ops"}]  # of the last it is the output's
