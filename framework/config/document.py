@@ -14,14 +14,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 
 from framework.errors import ConfigError, EmrjobsError, nearest
+from framework.yaml_loader import YamlLoader
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
-
-try:  # the C parser is ten times faster, and not in every build of PyYAML
-    from yaml import CSafeLoader as _Loader
-except ImportError:  # pragma: no cover
-    from yaml import SafeLoader as _Loader  # type: ignore[assignment]
 
 M = TypeVar("M", bound="BaseModel")
 KeyPath = tuple[str | int, ...]
@@ -74,7 +70,7 @@ def parse(text: str, *, name: str, first_line: int = 1, error: type[EmrjobsError
     """Parse YAML text that holds a mapping; `first_line` is where the text starts in its file."""
     offset = first_line
     try:
-        root = yaml.compose(text, Loader=_Loader)
+        root = yaml.compose(text, Loader=YamlLoader)
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         where = f"{name}:{mark.line + offset}" if mark else name

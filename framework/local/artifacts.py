@@ -25,6 +25,7 @@ from typing import Any
 import yaml
 
 from framework.errors import ConfigError, DownloadFailed, MissingExtra, ServiceUnavailable, nearest
+from framework.yaml_loader import YamlLoader
 
 Progress = Callable[[str, int | None, int | None], None]
 """`progress(text, done, total)`: what is being fetched, in bytes where known."""
@@ -88,7 +89,7 @@ def locked_jars(group: str, *, lock: Path = LOCK_FILE) -> list[Jar]:
     Raises:
         ConfigError: there is no such group.
     """
-    groups = yaml.safe_load(lock.read_text(encoding="utf-8"))
+    groups = yaml.load(lock.read_text(encoding="utf-8"), Loader=YamlLoader)
     if group not in groups:
         raise ConfigError(f"there is no group of jars {group!r}", where=lock.name, fix=nearest(group, groups, what="group"))
     return [Jar(str(item["jar"]), str(item["sha256"]), int(item["size"])) for item in groups[group]]

@@ -18,11 +18,7 @@ from typing import Any
 import yaml
 
 from framework.errors import ConfigError, nearest
-
-try:  # the C parser is ten times faster, and not in every build of PyYAML
-    from yaml import CSafeLoader as _Loader
-except ImportError:  # pragma: no cover
-    from yaml import SafeLoader as _Loader  # type: ignore[assignment]
+from framework.yaml_loader import YamlLoader
 
 _FOLDER = Path(__file__).parent
 
@@ -79,7 +75,7 @@ def load(label: str) -> Release:
     known = labels()
     if label not in known:
         raise ConfigError(f"there is no EMR release {label!r} in framework/releases", fix=nearest(label, known, what="release"))
-    data: dict[str, Any] = yaml.load((_FOLDER / f"{label}.yaml").read_text(encoding="utf-8"), Loader=_Loader)
+    data: dict[str, Any] = yaml.load((_FOLDER / f"{label}.yaml").read_text(encoding="utf-8"), Loader=YamlLoader)
     frozen: dict[str, Any] = {
         "applications": MappingProxyType(data.pop("applications")),
         "local": MappingProxyType(data.pop("local")),
