@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -66,14 +67,25 @@ class TrinoIcebergArea:
         self._stage_name = staging_name(self._name, run_id)
         self._staged: Staged | None = None
         self._published = False
+        self._forked: Future[None] | None = None
         self.staged_table = quoted(LAKE_CATALOG, *self._stage_name.split("."))
         preload()
+
+    def begin(self) -> None:
+        """Begin, beside the caller, what does not depend on the query: the copy of a table whose columns no query may change."""
+        if self._exists and self._output.schema_changes == "fail":
+            pool = ThreadPoolExecutor(1, thread_name_prefix="fork")
+            self._forked = pool.submit(self._fork)
+            pool.shutdown(wait=False)
 
     def write(self, query: Query) -> Staged:
         if self._exists:
             columns = self._columns(query)
             text = aligned(query, self._name, columns)
-            self._fork()
+            if self._forked:
+                self._forked.result()
+            else:
+                self._fork()
             names = ", ".join(quoted(column.name) for column in columns)
             statement = f"INSERT INTO {self.staged_table} ({names})\n{text}"
         else:
@@ -99,6 +111,8 @@ class TrinoIcebergArea:
         return published
 
     def discard(self) -> None:
+        if self._forked:
+            wait([self._forked])
         if not self._published and self._catalog.find(self._stage_name) is not None:
             self._forget(self._stage, data=True)
 

@@ -73,7 +73,10 @@ class TrinoEngine:
         merges = output.write_mode == "merge"
         if (existing.format if existing else output.format) == "iceberg":
             kind = TrinoMergeArea if merges else TrinoIcebergArea
-            return kind(self.client, platform.catalog, platform.aws, output, run_id, existing, metastore=platform.metastore)
+            area = kind(self.client, platform.catalog, platform.aws, output, run_id, existing, metastore=platform.metastore)
+            if not merges:
+                area.begin()
+            return area
         if merges:
             raise SchemaMismatch(
                 f"table {output.name} is {existing.format if existing else output.format}; only Iceberg tables can be merged into",
