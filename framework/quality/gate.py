@@ -37,6 +37,8 @@ _LONGEST_MESSAGE = 300
 # Great Expectations registers the frame under this name for a query, and leaves it.
 _GX_VIEW = "tmp_view"
 _QUERY = "unexpected_rows_expectation"
+# What an expectation on the table says of its domain: the same words, or its rows are counted twice.
+_WHOLE_TABLE = ("batch_id", "table", "row_condition", "condition_parser")
 _SAMPLES = (".unexpected_rows", "unexpected_rows_query.table")
 
 
@@ -116,7 +118,7 @@ def _judge(
     started = time.perf_counter()
     checks = [_Check(expectation, _as_gx(expectation)) for expectation in suite.expectations]
     _find_missing_columns(checks, names)
-    row_count = MetricConfiguration("table.row_count", {})
+    row_count = MetricConfiguration("table.row_count", dict.fromkeys(_WHOLE_TABLE))
     counted = _resolve(checks, calculator, engine, {"partial_unexpected_count": 0}, also=[row_count])
     if sample_rows > 0 and (failed := [check for check in checks if check.has_offending_rows]):
         wanted = {"partial_unexpected_count": sample_rows, "include_unexpected_rows": True, "exclude_unexpected_values": True}

@@ -47,6 +47,15 @@ def test_its_report_is_complete(auditor: Auditor, url: str, write_suite: Any, tm
 
 
 @pytest.mark.slow
+def test_what_it_imports_late_is_there_for_the_expectation_that_needs_it(auditor: Auditor, url: str, write_suite: Any) -> None:
+    likely = "{partition_object: {values: [UA, AA], weights: [0.5, 0.5]}, threshold: 0.1, column: carrier}"
+    report = auditor.audit_table(
+        url, "main", "mart", write_suite(f"expectations: [{{expect_column_kl_divergence_to_be_less_than: {likely}}}]"), {}
+    )
+    assert [(result.success, result.exception, result.observed) for result in report.results] == [(True, None, 0.0)]
+
+
+@pytest.mark.slow
 def test_its_errors_are_this_process_errors(auditor: Auditor, url: str, write_suite: Any) -> None:
     with pytest.raises(SuiteError, match="least"):
         auditor.audit_table(url, "main", "mart", write_suite(SUITE), {})
