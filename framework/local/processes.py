@@ -205,7 +205,7 @@ def stop(run: Run | None, *, mark: str, others: Sequence[int] = ()) -> bool:
         members = [process for process in {*members, *family(run, mark=mark, others=others)} if _lives(process)]
         if not members:
             break
-        _kill(members)
+        kill(members)
     return killed
 
 
@@ -224,7 +224,7 @@ def stop_work(mark: str, timeout: float) -> None:
         members = family(None, mark=mark + WORK_SUFFIX)
         if not members:
             break
-        _kill(members)
+        kill(members)
 
 
 def _lives(process: psutil.Process) -> bool:
@@ -234,7 +234,8 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-def _kill(members: Sequence[psutil.Process]) -> None:
+def kill(members: Sequence[psutil.Process]) -> None:
+    """Kill processes, and wait a few seconds until they are gone."""
     for process in members:
         with contextlib.suppress(psutil.Error):
             process.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -160,7 +161,7 @@ def test_a_running_step_is_cancelled(aws: Aws, cluster: str, target: Target) -> 
         assert status in ("CANCELLED", "FAILED")
 
 
-def test_a_transient_cluster_with_fleets_runs_its_steps_and_ends(aws: Aws, target: Target) -> None:
+def test_a_transient_cluster_with_fleets_runs_its_steps_and_ends(aws: Aws, target: Target, tmp_path: Path) -> None:
     fleet = [
         {"InstanceFleetType": "MASTER", "TargetOnDemandCapacity": 1, "InstanceTypeConfigs": [{"InstanceType": "m5.xlarge"}]},
         {"InstanceFleetType": "CORE", "TargetOnDemandCapacity": 1, "InstanceTypeConfigs": [{"InstanceType": "m5.xlarge"}]},
@@ -191,6 +192,9 @@ def test_a_transient_cluster_with_fleets_runs_its_steps_and_ends(aws: Aws, targe
     assert described["Status"]["State"] == "TERMINATED"
     assert described["Status"]["StateChangeReason"]["Code"] == "ALL_STEPS_COMPLETED"
     assert described["InstanceCollectionType"] == "INSTANCE_FLEET"
+    (master,) = target.emr.list_instances(ClusterId=identity, InstanceFleetType="MASTER")["Instances"]
+    aws("s3", "cp", "--quiet", f"{LOGS}{identity}/node/{master['Ec2InstanceId']}/bootstrap-actions/1/stdout.gz", str(tmp_path))
+    assert gzip.decompress((tmp_path / "stdout.gz").read_bytes()) == b"prepared node\n"
 
 
 def test_a_cluster_is_terminated(aws: Aws, target: Target, cluster: str, tmp_path: Path) -> None:

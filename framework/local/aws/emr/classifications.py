@@ -1,7 +1,8 @@
 """Names of configuration classifications, and how those of a cluster and of an instance group merge.
 
 The names are those of the Release Guide's pages, "<release> configuration classifications": all of emr-6.4.0's page, which was
-read whole, and those of other releases that excerpts show. So a name of a newer release may be missing here.
+read whole, and those of other releases that excerpts and release notes show. So a name of a newer release may be missing here, and one
+that a newer release has dropped (hbase-log4j in 7.9.0) is still taken.
 """
 
 from __future__ import annotations

@@ -57,9 +57,17 @@ def run_cluster(emr: Any, *scripts: str) -> tuple[str, list[str]]:
 def test_a_running_step_goes_on_and_the_next_one_follows_after_a_kill_of_the_endpoint(mortal: EndpointProcess, tmp_path: Path) -> None:
     emr, go_on = mortal.client("emr"), tmp_path / "go-on"
     begun = tmp_path / "begun"
-    waiting = f"touch {begun}; until [ -e {go_on} ]; do sleep 0.05; done; echo done; exit 3"
+    waiting = f"echo begun; touch {begun}; until [ -e {go_on} ]; do sleep 0.05; done; echo done; exit 3"
     cluster_id, (first, second) = run_cluster(emr, waiting, "echo after")
+
+    def log() -> str:
+        s3, key = mortal.client("s3"), f"survival/{cluster_id}/steps/{first}/stdout.gz"
+        if not s3.list_objects_v2(Bucket="bucket", Prefix=key).get("Contents"):
+            return ""
+        return gzip.decompress(s3.get_object(Bucket="bucket", Key=key)["Body"].read()).decode()
+
     wait_until(begun.exists)
+    wait_until(lambda: log() == "begun\n")  # pushed while it runs
     mortal.kill()
     go_on.touch()
     mortal.start()
@@ -68,9 +76,7 @@ def test_a_running_step_goes_on_and_the_next_one_follows_after_a_kill_of_the_end
     status = emr.describe_step(ClusterId=cluster_id, StepId=first)["Step"]["Status"]
     assert status["State"] == "FAILED"
     assert status["FailureDetails"]["Message"] == "done"
-    key = f"survival/{cluster_id}/steps/{first}/stdout.gz"
-    content = mortal.client("s3").get_object(Bucket="bucket", Key=key)["Body"].read()
-    assert gzip.decompress(content) == b"done\n"
+    assert log() == "begun\ndone\n"
 
 
 def test_terminating_after_a_kill_of_the_endpoint_leaves_no_process(mortal: EndpointProcess, tmp_path: Path) -> None:

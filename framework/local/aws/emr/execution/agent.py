@@ -187,9 +187,7 @@ class Agent:
                     break
                 time.sleep(0.05)
         _signal_group(child.pid, signal.SIGKILL)
-        for member in {*members, *self._family()}:
-            with contextlib.suppress(psutil.Error):
-                member.kill()
+        processes.kill([*{*members, *self._family()}])
 
     def _sweep(self) -> None:
         """Nothing that a step started outlives it."""
@@ -197,9 +195,7 @@ class Agent:
             members = self._family()
             if not members:
                 return
-            for member in members:
-                with contextlib.suppress(psutil.Error):
-                    member.kill()
+            processes.kill(members)
             psutil.wait_procs(members, timeout=2)
 
     def _family(self) -> list[psutil.Process]:

@@ -130,12 +130,8 @@ class LocalExecutor:
                 self.cancel(cluster_id, folder.id)
         agents = [agent for folder in running if (agent := _process(folder, "agent")) is not None]
         _, alive = psutil.wait_procs(agents, timeout=_RELEASE)
-        for process in alive:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        for process in _of_cluster(cluster_id, self._mark):
-            with contextlib.suppress(psutil.Error):
-                process.kill()
+        processes.kill(alive)
+        processes.kill(_of_cluster(cluster_id, self._mark))
         for name in ("node", "hdfs", "daemons"):
             shutil.rmtree(cluster.path / name, ignore_errors=True)
         (cluster.path / "node.json").unlink(missing_ok=True)
@@ -191,9 +187,7 @@ class LocalExecutor:
                 tree = [one for one in child.children(recursive=True) if one.pid not in spared]
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(child.pid, signal.SIGKILL)
-                for process in tree:
-                    with contextlib.suppress(psutil.Error):
-                        process.kill()
+                processes.kill(tree)
         message = _LOST if folder.processes.exists() else _NEVER_BEGAN
         with folder.log("controller").open("a", encoding="utf-8") as log:
             log.write(f"WARN local node: {message}\n")

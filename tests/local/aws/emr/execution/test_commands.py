@@ -97,6 +97,8 @@ DROP TABLE counts;
 @pytest.mark.services
 @pytest.mark.slow
 def test_a_hive_scripts_tables_last_as_long_as_its_cluster(cluster: Cluster) -> None:
+    site = {"Classification": "core-site", "Properties": {"of.the.cluster": "yes"}}
+    cluster.executor.prepare(type(cluster.spec)(**{**vars(cluster.spec), "configurations": [site]}))
     cluster.put("hive/in/a.txt", "a\nb\na\n")
     uri = cluster.put("hive/q.hql", HIVE_TABLES)
     given = ("-d", "IN=s3://bucket/hive/in/", "-d", "OUT=s3://bucket/hive/out/", "-hivevar", "MORE=c")
@@ -105,11 +107,15 @@ def test_a_hive_scripts_tables_last_as_long_as_its_cluster(cluster: Cluster) -> 
     assert "Spark SQL runs this HiveQL in the place of Hive" in cluster.log("s-1", "stderr")
     written = cluster.s3.list_objects_v2(Bucket="bucket", Prefix="hive/out/")["Contents"]
     assert b"".join(cluster.get(item["Key"]) for item in written) == b"a,2\n"
-    asked = 'hive -e "SHOW TABLES; SELECT w, n FROM kept ORDER BY w; SELECT w FROM shared" && hadoop fs -ls / /user/hive/warehouse'
-    outcome = cluster.run(step("bash", "-c", asked, work_id="s-2"))
+    asked = "SELECT concat('table ', '${hivevar:T}'); SELECT w, n FROM kept ORDER BY w; SELECT w FROM shared"
+    outcome = cluster.run(step("spark-sql", "--master", "yarn", "--hivevar", "T=kept", "-e", asked, work_id="s-2"))
     assert outcome.succeeded, cluster.log("s-2", "stderr")
-    said = [line.split()[-1] if "rwx" in line else line for line in cluster.log("s-2", "stdout").splitlines() if "Found" not in line]
-    assert said == ["kept", "lake", "shared", "words", "a\t2", "b\t1", "c\t3", "a", "/shared", "/tmp", "/user", "/user/hive/warehouse/kept"]
+    assert cluster.log("s-2", "stdout") == "table kept\na\t2\nb\t1\nc\t3\na\n"
+    asked = "hadoop fs -ls / /user/hive/warehouse && hadoop org.apache.hadoop.conf.Configuration"
+    assert cluster.run(step("bash", "-c", asked, work_id="s-3")).succeeded
+    assert "<name>of.the.cluster</name><value>yes</value>" in cluster.log("s-3", "stdout")
+    listed = [line.split()[-1] for line in cluster.log("s-3", "stdout").splitlines() if "rwx" in line]
+    assert listed == ["/shared", "/tmp", "/user", "/user/hive/warehouse/kept"]
 
 
 @pytest.mark.services

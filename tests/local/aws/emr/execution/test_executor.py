@@ -66,6 +66,11 @@ def test_an_application_that_is_not_installed_has_no_command(cluster: Cluster) -
     assert 'Cannot run program "trino-cli"' in cluster.log("s-1", "stderr")
 
 
+def test_hadoop_is_always_there_and_state_is_pushed_nowhere(cluster: Cluster) -> None:
+    assert cluster.run(step("state-pusher-script")).succeeded
+    assert "there is no debugging service" in cluster.log("s-1", "stderr")
+
+
 def test_a_script_from_s3_is_run_by_what_its_first_line_names(cluster: Cluster) -> None:
     uri = cluster.put("scripts/a.py", "#!/usr/bin/env python3\nimport sys\nprint(sys.argv[1:])\n")
     runner = "s3://us-east-1.elasticmapreduce/libs/script-runner/script-runner.jar"

@@ -65,6 +65,12 @@ def test_a_script_reads_and_writes_s3_with_its_archive_and_the_clusters_configur
     assert sorted(cluster.get(parts[0]["Key"]).decode().split()) == ["a,2", "b,1"]
 
 
+def test_the_examples_of_spark_run(cluster: Cluster) -> None:
+    outcome = cluster.run(step("/usr/lib/spark/bin/run-example", "SparkPi", "2"))
+    assert outcome.succeeded, cluster.log("s-1", "stderr")
+    assert cluster.log("s-1", "stdout").startswith("Pi is roughly 3.")
+
+
 def test_in_cluster_mode_the_drivers_output_and_its_error_are_in_the_containers_logs(cluster: Cluster, archive: str) -> None:
     uri = cluster.put("app/job.py", SCRIPT)
     helper = cluster.put("app/helper.py", "NAME = 'a module'\n")
