@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from framework import Job, Param, Path, Table
+from framework.datasets import PATH_FORMATS
 from framework.engines.spark import conf, read
 from framework.engines.spark.databases import Databases
-from framework.jobs import PATH_FORMATS, EngineKind
+from framework.jobs import EngineKind
 from framework.platform import Platform
 from framework.publish import open_area
 
