@@ -7,14 +7,13 @@ process takes them from a core that waits for the server, from the moment that t
 from __future__ import annotations
 
 import gc
-import importlib
 import os
 import pickle
 import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from framework.errors import EmrjobsError, EngineUnavailable, MissingExtra
@@ -25,9 +24,8 @@ from framework.quality.report import CheckReport
 if TYPE_CHECKING:
     from framework.quality.suite import Suite
 
-# What Great Expectations imports where it is there, and what it imports for a few expectations: a third of its time.
+# What Great Expectations imports where it is there, and has no use for beside a SQL engine.
 _DONE_WITHOUT = ("pyspark", "boto3")
-_SELDOM_USED = ("scipy.stats", "altair")
 # The interpreter's own ways to find modules may not be all: a step's code comes on paths that were added.
 _CODE = "import sys; sys.path[:] = sys.argv[1:]; from framework.quality import apart; apart.serve()"
 
@@ -70,7 +68,6 @@ def serve() -> None:
     os.dup2(2, 1)  # what a library prints must not get into the answer
     gc.disable()  # it lives for seconds, and most of what it makes stays
     sys.modules.update(dict.fromkeys(_DONE_WITHOUT))  # type: ignore[arg-type]  # None: there is no such module
-    sys.modules.update({name: _Later(name) for name in _SELDOM_USED})
     with suppress(ImportError, MissingExtra):  # raised again when it is asked
         import_gx()
         from framework.quality import sql_engine  # noqa: F401
@@ -87,16 +84,3 @@ def serve() -> None:
     with answers:
         pickle.dump(answer, answers)
     os._exit(0)  # taking so many modules down would take as long as importing some of them, and who asked would wait for it
-
-
-class _Later(ModuleType):
-    """A module that is imported when something of it is used first.
-
-    Not `importlib.util.LazyLoader`, whose modules load at once when another one imports them (Python 3.11).
-    """
-
-    def __getattr__(self, name: str) -> Any:
-        del sys.modules[self.__name__]
-        module = importlib.import_module(self.__name__)
-        vars(self).update(vars(module))
-        return getattr(module, name)
