@@ -72,11 +72,17 @@ class EngineKind(enum.StrEnum):
     SPARK = "spark"
     SPARK_SQL = "spark_sql"
     TRINO = "trino"
+    PRESTO = "presto"
 
     @property
     def label(self) -> str:
         """Its name, for people."""
-        return "Trino" if self is EngineKind.TRINO else "Spark"
+        return {EngineKind.TRINO: "Trino", EngineKind.PRESTO: "Presto"}.get(self, "Spark")
+
+    @property
+    def federated(self) -> bool:
+        """Whether a SQL server runs the job, which finds tables, partitions and connections by itself."""
+        return self in (EngineKind.TRINO, EngineKind.PRESTO)
 
 
 @dataclass(frozen=True)
@@ -262,6 +268,8 @@ def job(
     """
 
     kinds = {"spark": EngineKind.SPARK, "trino": EngineKind.TRINO}
+    if engine == EngineKind.PRESTO:
+        raise JobDefinitionError("a function runs on spark or trino, not on presto", fix="write the job as a .sql file")
     if engine not in kinds:
         raise JobDefinitionError(f"unknown engine {engine!r}", fix=nearest(engine, kinds))
 

@@ -9,7 +9,7 @@ from typing import Any
 from framework import jobs, predicates
 from framework.config.loader import Loaded
 from framework.jobs import Job
-from framework.sources import hdfs, jdbc, paths
+from framework.sources import hdfs, jdbc, paths, presto_catalogs
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,8 @@ def plan(job: Job, given: Mapping[str, Any], loaded: Loaded) -> RunPlan:
     from framework.quality import suite as suites
 
     params = job.bind(given)
+    if job.engine is jobs.EngineKind.PRESTO:
+        presto_catalogs.check(job, loaded.settings)
     file = job.suite_file(loaded.root)
     suite = suites.of_job(job, loaded.root)
     return RunPlan(

@@ -16,14 +16,14 @@ from framework.catalog import Catalog, Partition, TableInfo, open_catalog, pruni
 from framework.config.loader import Loaded
 from framework.config.references import Resolver, local_services
 from framework.engines.spark import conf, read
-from framework.errors import DatasetNotFound, nearest
+from framework.errors import ConfigError, DatasetNotFound, nearest
 from framework.jobs import EngineKind, Job, Params
 from framework.leases import Leases
 from framework.ledger import Ledger
 from framework.lineage.emit import Emitter, open_emitter
 from framework.predicates import render
 from framework.publish import StagingArea, database, is_staging_name, open_area
-from framework.sources import jdbc, paths, trino_catalogs
+from framework.sources import jdbc, paths, presto_catalogs, trino_catalogs
 from framework.sources.hdfs import Hdfs, is_hdfs
 from framework.store import Store, open_store
 
@@ -57,6 +57,7 @@ class Platform:
         loaded: its settings.
         start_spark: opens a session with the given properties and closes it.
         start_trino: starts a Trino server with the given catalogs and says where it listens; None where one is there already.
+        start_presto: the same of a Presto server; None where there is none.
         local: values of a local service by its name, which this starts; None where there are no local services.
         running: names of the local services that run; asking starts none.
         engine_log: what the engine wrote to its log since the last session was opened.
@@ -68,6 +69,7 @@ class Platform:
         start_spark: StartSpark,
         *,
         start_trino: Callable[[trino_catalogs.Catalogs], str] | None = None,
+        start_presto: Callable[[trino_catalogs.Catalogs], str] | None = None,
         local: Callable[[str], Mapping[str, str]] | None = None,
         running: Callable[[], Iterable[str]] = tuple,
         engine_log: Callable[[], str] = str,
@@ -79,6 +81,7 @@ class Platform:
         self.aws = Aws(loaded.settings.aws, self.resolver)
         self._start_spark = start_spark
         self._start_trino = start_trino
+        self._start_presto = start_presto
         self._running = running
         self._needs_hdfs = False
         self.engine_log = engine_log
@@ -140,6 +143,25 @@ class Platform:
         hdfs = self._hdfs if self._needs_hdfs or (self.settings.hdfs.uri and self._is_up(self.settings.hdfs.uri)) else None
         catalogs = trino_catalogs.render(self.settings, lambda text, key: self.resolver.text(text, key=key), connections, hdfs)
         return self._start_trino(catalogs)
+
+    def presto(self, connections: Collection[str]) -> tuple[str, Mapping[str, str]]:
+        """Where a Presto server listens, which is started when it does not run yet, and the credentials that its queries bring along.
+
+        Args:
+            connections: as of `trino_url`.
+
+        Raises:
+            ConfigError: this environment has no Presto server, or one of the connections or the lake's catalog is none that it has.
+            SecretUnresolved: a connection's password cannot be found.
+            ServiceUnavailable: the server did not start.
+        """
+        if self._start_presto is None:
+            raise ConfigError(
+                f"environment {self.loaded.env} has no Presto server: jobs with engine presto run on the local services",
+                fix="run it with --env embedded, or declare `engine: trino` with `dialect: presto`",
+            )
+        catalogs, credentials = presto_catalogs.render(self.settings, lambda text, key: self.resolver.text(text, key=key), connections)
+        return self._start_presto(catalogs), credentials
 
     def need_hdfs(self) -> Hdfs | None:
         """What `hdfs:///path` is a path of; on this machine asking for it starts it. None: of the cluster's own."""
@@ -223,8 +245,8 @@ class Platform:
             self.database_table(job, job.output, params, run_id)
         else:
             self.find_hdfs([self.placed(job.output, job.where)])
-        if job.engine is EngineKind.TRINO:
-            return self._resolve_for_trino(job)
+        if job.engine.federated:
+            return self._resolve_federated(job)
         incremental = any(isinstance(dataset, jobs.Jdbc) and dataset.watermark for dataset in job.inputs.values())
         reached = self.ledger.watermarks(job.name, {name: str(value) for name, value in params.items()}) if incremental else {}
         for name, dataset in job.inputs.items():
@@ -253,8 +275,10 @@ class Platform:
                 )
         return resolved
 
-    def _resolve_for_trino(self, job: Job) -> dict[str, Resolved]:
-        """Trino reads by itself; what it would not find is said before it is started."""
+    def _resolve_federated(self, job: Job) -> dict[str, Resolved]:
+        """The server reads by itself; what it would not find is said before it is started."""
+        if job.engine is EngineKind.PRESTO:
+            presto_catalogs.check(job, self.settings)
         resolved: dict[str, Resolved] = {}
         for name, dataset in job.inputs.items():
             if isinstance(dataset, jobs.Jdbc):

@@ -172,7 +172,7 @@ class _Run:
             self.on_event(events.PhaseEnded(name, self.phases[name], text))
 
     def staged(self, inputs: Mapping[str, Resolved], staged: Staged, engine: Engine) -> None:
-        listed = self.record.engine != EngineKind.TRINO.value  # Trino finds the partitions by itself
+        listed = not EngineKind(self.record.engine).federated  # such a server finds the partitions by itself
         found = [_input_record(name, read, listed=listed) for name, read in inputs.items()]
         self.record = replace(
             self.record,

@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from sqlglot import exp
 
 _HEADER = re.compile(r"\s*/\*(?P<yaml>.*?)\*/", re.DOTALL)
-_ENGINES = {"spark": EngineKind.SPARK_SQL, "trino": EngineKind.TRINO}
-DIALECTS = {"spark": ("spark",), "trino": ("trino", "presto", "athena", "hive")}
+_ENGINES = {"spark": EngineKind.SPARK_SQL, "trino": EngineKind.TRINO, "presto": EngineKind.PRESTO}
+DIALECTS = {"spark": ("spark",), "trino": ("trino", "presto", "athena", "hive"), "presto": ("presto",)}
 """What a job of each engine may be written in; the first is the engine's own."""
 _TYPES: Mapping[str, type[Any]] = {"date": dt.date, "int": int, "str": str}
 _TABLE_KEYS = ("keys", "deletes", "schema_changes", "sorted_by", "target_file_mb", "location")
@@ -110,11 +110,13 @@ def load(file: FilePath, root: FilePath, cache: FilePath | None = None) -> Job:
                 else f"add `params: {{{name}: str}}` to the header",
             )
     tables = _tables(text, dialect, shown, cache)
-    if declared["engine"] is EngineKind.TRINO:
+    if declared["engine"].federated:
         inputs = _federated(tables)
         if "where" in header.data:
             raise JobDefinitionError(
-                "where: Trino finds the partitions by itself", where=header.where(("where",)), fix="write the predicate in the statement"
+                f"where: {declared['engine'].label} finds the partitions by itself",
+                where=header.where(("where",)),
+                fix="write the predicate in the statement",
             )
     else:
         filters = _filters(header, tables)
@@ -175,6 +177,8 @@ def _declare(header: document.Document, stem: str, shown: str) -> dict[str, Any]
     size = data.get("target_file_mb", 1)
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise JobDefinitionError("target_file_mb: must be a number of megabytes", where=header.where(("target_file_mb",)))
+    if _ENGINES[data["engine"]] is EngineKind.PRESTO:
+        _check_presto(header)
     try:
         output = _output(header)
     except JobDefinitionError as exc:
@@ -189,6 +193,27 @@ def _declare(header: document.Document, stem: str, shown: str) -> dict[str, Any]
         "dialect": data.get("dialect", dialects[0]),
         "session": _session(header),
     }
+
+
+def _check_presto(header: document.Document) -> None:
+    """Presto publishes by the switch of a folder, as the Hive layout has it; nothing else."""
+    data = header.data
+    if "connection" in data:
+        raise JobDefinitionError(
+            "connection: a Presto job does not publish to a database", where=header.where(("connection",)), fix="use `engine: trino`"
+        )
+    if (given := data.get("format", "iceberg")) not in ("parquet", "orc"):
+        raise JobDefinitionError(
+            f"format: a Presto job publishes tables in the Hive layout, not {given}",
+            where=header.where(("format",) if "format" in data else ("output",)),
+            fix="add `format: parquet` (or orc), or use `engine: trino`",
+        )
+    if data.get("mode") == "merge":
+        raise JobDefinitionError("mode: only Iceberg tables can be merged into", where=header.where(("mode",)), fix="use `engine: trino`")
+    if "location" in data:
+        raise JobDefinitionError(
+            "location: a Presto job publishes below the warehouse", where=header.where(("location",)), fix="use `engine: trino`"
+        )
 
 
 def _output(header: document.Document) -> Output:
@@ -213,8 +238,8 @@ def _output(header: document.Document) -> Output:
 
 def _session(header: document.Document) -> dict[str, str]:
     given = header.data.get("session") or {}
-    if given and header.data["engine"] != "trino":
-        raise JobDefinitionError("session: only Trino has session properties", where=header.where(("session",)))
+    if given and not _ENGINES[header.data["engine"]].federated:
+        raise JobDefinitionError("session: only Trino and Presto have session properties", where=header.where(("session",)))
     if not isinstance(given, dict) or not all(isinstance(value, str | int | float | bool) for value in given.values()):
         raise JobDefinitionError("session: must be `property: value` pairs", where=header.where(("session",)))
     return {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in given.items()}

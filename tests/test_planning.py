@@ -127,3 +127,9 @@ def test_it_warns_of_what_is_gone_with_the_cluster(location: str, project: Proje
 
 def test_it_has_nothing_to_warn_of_where_all_lies_on_s3(daily: Project) -> None:
     assert plan(daily, "daily").warnings == ()
+
+
+def test_a_presto_job_on_glue_is_refused_before_anything_is_started(project: Project) -> None:
+    project.sql("a", "SELECT 1 AS one", header="engine: presto\noutput: db.out\nformat: parquet")
+    with pytest.raises(ConfigError, match="engine presto reads the lake through a Hive metastore"):
+        plan(project, "a")

@@ -261,13 +261,40 @@ def test_a_dialect_is_one_of_the_engines(project: Project) -> None:
     assert project.problem("a") == "jobs/a.sql:4: dialect: unknown dialect 'preto'\n  fix: did you mean 'presto'?"
 
 
+PRESTO = "engine: presto\noutput: db.out\nformat: parquet"
+
+
+def test_a_presto_job_reads_the_lake_and_connections_in_its_own_sql(project: Project) -> None:
+    project.sql("wide", "SELECT * FROM marts.daily CROSS JOIN ops.public.flights", header=f"{PRESTO}\nsession: {{a: b}}")
+    job = project.jobs().get("wide")
+    assert isinstance(job.body, Sql)
+    assert (job.engine.label, job.body.dialect, sorted(job.inputs)) == ("Presto", "presto", ["marts.daily", "ops.public.flights"])
+
+
+@pytest.mark.parametrize(
+    ("header", "problem"),
+    [
+        ("engine: presto\noutput: db.out", "jobs/a.sql:3: format: a Presto job publishes tables in the Hive layout, not iceberg"),
+        ("engine: presto\noutput: db.out\nformat: csv", "jobs/a.sql:4: format: a Presto job publishes tables in the Hive layout, not csv"),
+        (f"{PRESTO}\nmode: merge\nkeys: [id]", "jobs/a.sql:5: mode: only Iceberg tables can be merged into"),
+        (f"{PRESTO}\nlocation: hdfs:///t", "jobs/a.sql:5: location: a Presto job publishes below the warehouse"),
+        (f"{PRESTO}\nconnection: ops", "jobs/a.sql:5: connection: a Presto job does not publish to a database"),
+        (f"{PRESTO}\ndialect: trino", "jobs/a.sql:5: dialect: unknown dialect 'trino'"),
+        (f"{PRESTO}\nwhere: {{db.t: a > 1}}", "jobs/a.sql:5: where: Presto finds the partitions by itself"),
+    ],
+)
+def test_what_presto_cannot_do_is_said_when_the_file_is_read(header: str, problem: str, project: Project) -> None:
+    project.sql("a", "SELECT 1 AS one FROM db.t", header=header)
+    assert project.problem("a").startswith(problem)
+
+
 def test_session_properties_are_trinos(project: Project) -> None:
     project.sql("a", "SELECT 1 AS one", header=f"{TRINO}\nsession: {{join_distribution_type: BROADCAST, spill_enabled: true}}")
     body = project.jobs().get("a").body
     assert isinstance(body, Sql)
     assert body.session == {"join_distribution_type": "BROADCAST", "spill_enabled": "true"}
     project.sql("b", "SELECT 1 AS one", header="engine: spark\noutput: db.other\nsession: {a: b}")
-    assert "only Trino has session properties" in project.problem("b")
+    assert "only Trino and Presto have session properties" in project.problem("b")
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def print_summary(record: RunRecord, *, hints: bool = True) -> None:
 
 def _input_line(one: Any, engine: str) -> str:
     # Trino tells how many rows a statement read, and not from which table.
-    facts = [f"{one.rows:,} rows" if one.rows is not None else one.kind if engine == "trino" else "not scanned"]
+    facts = [f"{one.rows:,} rows" if one.rows is not None else one.kind if engine in ("trino", "presto") else "not scanned"]
     if one.files is not None:
         facts.append(f"{one.files} files, {size(one.size_bytes or 0)}")
     if one.partitions is not None:

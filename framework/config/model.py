@@ -154,6 +154,18 @@ class Trino(Section):
     user: str = "emrjobs"
 
 
+class Presto(Section):
+    """PrestoDB, which only the local services have.
+
+    Attributes:
+        heap: heap of the server on this machine, as Java writes it (2g).
+        user: whom queries run as.
+    """
+
+    heap: Annotated[str, Field(pattern=r"^\d+[kmg]$")] = "2g"
+    user: str = "emrjobs"
+
+
 class Hdfs(Section):
     """What `hdfs:///path` is a path of. Everything unset: of the cluster's own file system, which its nodes know by themselves.
 
@@ -264,6 +276,7 @@ class Settings(Section):
     connections: dict[str, Connection] = {}
     spark: Spark = Spark()
     trino: Trino = Trino()
+    presto: Presto = Presto()
     hdfs: Hdfs = Hdfs()
     lineage: Lineage = Lineage()
     local: Local = Local()

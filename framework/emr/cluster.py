@@ -84,6 +84,10 @@ def _release(preset: Preset, settings: Settings) -> Release:
 def _applications(preset: Preset, engines: Iterable[str], release: Release) -> tuple[str, ...]:
     wanted: dict[str, str] = {}
     for engine in engines:
+        if engine == "presto":
+            raise ConfigError(
+                "jobs with engine presto run on the local services only, not on EMR", fix="declare `engine: trino` with `dialect: presto`"
+            )
         for name in _APPLICATIONS.get(engine, ("Spark",)):
             wanted.setdefault(name, f"engine {engine} needs it")
     for index, name in enumerate(preset.spec.applications):

@@ -80,6 +80,7 @@ _LOADERS: Mapping[EngineKind, tuple[str, str, str]] = {
     EngineKind.SPARK: ("framework.engines.spark.engine", "SparkEngine", "spark"),
     EngineKind.SPARK_SQL: ("framework.engines.spark.engine", "SparkEngine", "spark"),
     EngineKind.TRINO: ("framework.engines.trino.engine", "TrinoEngine", "trino"),
+    EngineKind.PRESTO: ("framework.engines.presto.engine", "PrestoEngine", "trino"),
 }
 """Engine -> module, class and the extra that it needs."""
 

@@ -104,7 +104,7 @@ def _run_facets(record: RunRecord) -> dict[str, facets.RunFacet]:
         ),
         "tags": facets.tags_run.TagsRunFacet([tag(key, value, "EMRJOBS") for key, value in tags.items() if value]),
     }
-    if record.engine != EngineKind.TRINO and "pyspark" in record.versions:
+    if not EngineKind(record.engine).federated and "pyspark" in record.versions:
         found["processing_engine"] = facets.processing_engine_run.ProcessingEngineRunFacet(record.versions["pyspark"], "Spark")
     if record.error:
         found["errorMessage"] = facets.error_message_run.ErrorMessageRunFacet(str(record.error["message"]), "PYTHON")

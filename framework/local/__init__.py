@@ -49,6 +49,7 @@ SERVICES: Mapping[str, Callable[[Settings], Service]] = {
     "opensearch": _lazy("framework.local.opensearch", "OpenSearch", extra="local"),
     "mysql": _lazy("framework.local.mysql", "MySql", extra="local"),
     "trino": _lazy("framework.local.trino_server", "Trino", extra="local"),
+    "presto": _lazy("framework.local.presto_server", "Presto", extra="local"),
 }
 """One line per service: name -> lazy loader of its class, called with the service's settings."""
 

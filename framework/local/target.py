@@ -17,6 +17,7 @@ from framework.local.events import Event, Progress
 from framework.local.service import Endpoint
 from framework.local.supervisor import Supervisor
 from framework.platform import Platform
+from framework.sources import presto_catalogs
 from framework.sources.paths import normalise, split_s3
 from framework.sources.trino_catalogs import Catalogs
 
@@ -72,9 +73,27 @@ def open_platform(loaded: Loaded, on_event: OnEvent) -> Iterator[Platform]:
         put_catalogs(server, trino.layout.private("trino"), catalogs.properties)
         return server["url"]
 
+    def start_presto(catalogs: Catalogs) -> str:
+        from framework.local.presto_server import with_recorded
+
+        # It reads its catalogs when it starts: those of earlier statements stay, so that statements in turn do not restart it.
+        private = services.layout.private("presto")
+        settings = {
+            "heap": loaded.settings.presto.heap,
+            "catalogs": with_recorded(private, catalogs.properties),
+            "environment": catalogs.environment,
+        }
+        return Supervisor(loaded.root, {"presto": settings}, on_event).up(["presto"])["presto"]["url"]
+
     starter = _SparkStarter(loaded, services, on_event)
     platform = Platform(
-        loaded, starter, start_trino=start_trino, local=values, running=lambda: services.endpoints().keys(), engine_log=starter.log
+        loaded,
+        starter,
+        start_trino=start_trino,
+        start_presto=start_presto,
+        local=values,
+        running=lambda: services.endpoints().keys(),
+        engine_log=starter.log,
     )
     try:
         if not ready:
@@ -94,18 +113,19 @@ def open_spark(loaded: Loaded, on_event: OnEvent, conf: Mapping[str, str]) -> It
 
 
 def up(loaded: Loaded, names: Sequence[str], on_event: OnEvent) -> None:
-    """Start the named services; Trino with the environment's catalogs.
+    """Start the named services; Trino and Presto with the environment's catalogs.
 
     Raises:
         ConfigError: an unknown name.
         ServiceUnavailable: one did not start.
     """
-    if "trino" not in names:
-        supervisor(loaded, on_event).up(names)
-        return
-    supervisor(loaded, on_event).up([name for name in names if name != "trino"])
-    with open_platform(loaded, on_event) as platform:
-        platform.trino_url()
+    supervisor(loaded, on_event).up([name for name in names if name not in ("trino", "presto")])
+    if "trino" in names or "presto" in names:
+        with open_platform(loaded, on_event) as platform:
+            if "trino" in names:
+                platform.trino_url()
+            if "presto" in names:
+                platform.presto(presto_catalogs.served(loaded.settings))
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ def open_engine(url: str, schema: str, table: str) -> Iterator[tuple[QuietSqlEng
         import sqlalchemy
     except ImportError as exc:
         raise MissingExtra("checks of a SQL engine's tables need SQLAlchemy", fix="pip install 'emrjobs[trino]'") from exc
+    sqlalchemy.dialects.registry.register("presto", "framework.quality.presto_dialect", "PrestoDialect")
     database = sqlalchemy.create_engine(url)
     try:
         engine = QuietSqlEngine(engine=database, create_temp_table=False)

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict
 
 from framework.config import document
 from framework.errors import SuiteError, nearest
-from framework.jobs import EngineKind, Job
+from framework.jobs import Job
 from framework.quality import catalogue
 from framework.quality.words import statement
 
@@ -143,7 +143,7 @@ def of_job(job: Job, root: Path) -> Suite | None:
     file = job.suite_file(root)
     if file is None:
         return None
-    engine = "sql" if job.engine is EngineKind.TRINO else "spark"
+    engine = "sql" if job.engine.federated else "spark"
     return load_suite(file, name=str(job.checks), shown=file.relative_to(root).as_posix(), engine=engine)
 
 

@@ -104,6 +104,14 @@ def test_a_wrong_account_is_told_before_anything_is_asked(override: str, account
     assert WRONG_ACCOUNTS[override] in str(caught.value)
 
 
+def test_a_presto_job_is_refused_with_what_runs_it_on_emr(account: Account) -> None:
+    with pytest.raises(ConfigError) as caught:
+        account.cluster(engines=("spark", "presto"))
+    assert str(caught.value) == (
+        "jobs with engine presto run on the local services only, not on EMR\n  fix: declare `engine: trino` with `dialect: presto`"
+    )
+
+
 def test_an_unknown_preset_names_the_nearest(account: Account) -> None:
     with pytest.raises(ConfigError, match="did you mean 'small'"):
         spec.load(account.project.root, "smal")

@@ -56,7 +56,12 @@ class TrinoClient:
     Args:
         url: the coordinator.
         user: whom they run as.
+
+    Attributes:
+        name: of the server's kind, for messages.
     """
+
+    name = "Trino"
 
     def __init__(self, url: str, user: str) -> None:
         from trino.dbapi import connect
@@ -68,16 +73,20 @@ class TrinoClient:
             port=parts.port or (443 if parts.scheme == "https" else 8080),
             http_scheme=parts.scheme,
             user=user,
-            catalog=LAKE_CATALOG,
             source="emrjobs",
             timezone="UTC",
             session_properties=dict(session),
             request_timeout=60,
             max_attempts=4,
+            **self._options(),
         )
-        self.sqlalchemy_url = f"trino://{user}@{parts.netloc}"
+        self.sqlalchemy_url = f"{self.name.lower()}://{user}@{parts.netloc}"
         self._cursor: Any = None
         self.on_progress: Callable[[Progress], None] | None = None
+
+    def _options(self) -> dict[str, Any]:
+        """Further arguments of a connection."""
+        return {"catalog": LAKE_CATALOG}
 
     def execute(self, sql: str, *, session: Mapping[str, str] | None = None, limit: int | None = None) -> Result:
         """Run one statement to its end.
@@ -152,7 +161,7 @@ class TrinoClient:
                 yield cursor
             except (RequestException, HttpError, TrinoConnectionError) as exc:
                 raise EngineUnavailable(
-                    f"Trino at {self.url} does not answer: {type(exc).__name__}", fix="`emrjobs local status`, then run it again"
+                    f"{self.name} at {self.url} does not answer: {type(exc).__name__}", fix="`emrjobs local status`, then run it again"
                 ) from exc
             except BaseException:
                 # Ctrl-C: the server would compute on until it misses its client.

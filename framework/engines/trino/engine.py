@@ -52,15 +52,16 @@ class TrinoEngine:
     @contextmanager
     def open(cls, platform: Platform, job: Job) -> Iterator[Self]:
         with Auditor() if job.checks else nullcontext() as auditor:
-            yield cls(TrinoClient(cls._url(platform, job), platform.settings.trino.user), platform, auditor)
+            named = job.connections
+            if isinstance(job.body, Sql):
+                named |= sqlfile.connections(job.body.text, job.body.dialect, platform.settings.connections)
+            yield cls(cls._client(platform, job, named), platform, auditor)
 
-    @staticmethod
-    def _url(platform: Platform, job: Job) -> str:
-        named = job.connections
-        if isinstance(job.body, Sql):
-            named |= sqlfile.connections(job.body.text, job.body.dialect, platform.settings.connections)
+    @classmethod
+    def _client(cls, platform: Platform, job: Job, connections: set[str]) -> TrinoClient:
+        """A client of the server, started where that is needed, with these connections as catalogs."""
         platform.find_hdfs([dataset for dataset in (*job.inputs.values(), job.output) if isinstance(dataset, Table)])
-        return platform.trino_url(named)
+        return TrinoClient(platform.trino_url(connections), platform.settings.trino.user)
 
     def ready(self) -> None:
         """A client belongs to no thread."""
@@ -97,7 +98,7 @@ class TrinoEngine:
         from trino.exceptions import TrinoQueryError
 
         sql, file = self._sql(job, params), job.file if isinstance(job.body, Sql) else f"{job.where}, its statement"
-        body = statement.of(sql.text, params, sql.dialect, where=job.file)
+        body = self._body(sql, params, inputs, job.file)
         lines_before: int | None = 1
         try:
             # Analysed alone first: an error in it has its place in the user's file then, and nothing was begun.
@@ -117,6 +118,10 @@ class TrinoEngine:
             return job.body
         assert self._platform is not None
         return Sql(session.text_of(job, params, session.TrinoSession(self.client, self._platform, job.where)), "trino")
+
+    def _body(self, sql: Sql, params: Params, inputs: Mapping[str, Any], where: str) -> statement.Statement:
+        """The statement as the server gets it."""
+        return statement.of(sql.text, params, sql.dialect, where=where)
 
     def _describe(self, sql: str) -> list[Column]:
         tell, self.client.on_progress = self.client.on_progress, None

@@ -1,4 +1,4 @@
-"""What Trino says when a statement fails, in the words of the user's file."""
+"""What Trino, or Presto, says when a statement fails, in the words of the user's file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from framework.engines.trino.client import TrinoClient
 
 _PLACE = re.compile(r"\Aline \d+:\d+: ")
-_TABLE = re.compile(r"Table '([^']+)' does not exist")
+# Presto writes no quotes.
+_TABLE = re.compile(r"\bTable '?([^'\s]+)'? does not exist")
+_NAMESPACE = re.compile(r"\A(Schema|Catalog) \S+ does not exist")
 _COLUMN = re.compile(r"Column '([^']+)' cannot be resolved")
 _MEMORY = ("EXCEEDED_GLOBAL_MEMORY_LIMIT", "EXCEEDED_LOCAL_MEMORY_LIMIT", "CLUSTER_OUT_OF_MEMORY")
 _CREDENTIALS = re.compile(r"password authentication failed|Access denied for user|no password was provided", re.IGNORECASE)
@@ -35,25 +37,28 @@ def explain(
         lines_before: lines of what was sent before the statement's own; None: its position is none in the user's file.
     """
     message = _PLACE.sub("", str(exc.message))
-    where, details = _place(exc, statement, lines_before, file) if lines_before is not None and exc.error_location else (file, [])
+    where, details = _place(exc, statement, lines_before, file, client) if lines_before is not None and exc.error_location else (file, [])
     name = str(exc.error_name)
     if name in _MEMORY:
         return JobFailed(
             f"the query was ended because it needed too much memory: {message}",
             where=where,
-            fix="read less (filters, fewer columns), or give Trino more: `trino.heap` in the configuration, the session's query_max_memory",
+            fix=f"read less (filters, fewer columns), or give {client.name} more: `{client.name.lower()}.heap` in the configuration, "
+            "the session's query_max_memory",
         )
     if name in ("ADMINISTRATIVELY_KILLED", "USER_CANCELED"):
         return JobFailed(f"the query was cancelled: {message}", where=where)
     if name in ("NO_NODES_AVAILABLE", "SERVER_STARTING_UP", "SERVER_SHUTTING_DOWN", "REMOTE_TASK_ERROR", "PAGE_TRANSPORT_ERROR"):
-        return EngineUnavailable(f"Trino cannot run queries now: {message}", fix="run it again")
+        return EngineUnavailable(f"{client.name} cannot run queries now: {message}", fix="run it again")
     if _CREDENTIALS.search(message):
-        return AccessRefused(f"a database refused the credentials that Trino has: {message}", where=where, fix="correct the connection")
+        return AccessRefused(
+            f"a database refused the credentials that {client.name} has: {message}", where=where, fix="correct the connection"
+        )
     if _UNREACHABLE.search(message):
-        return ServiceUnavailable(f"Trino cannot reach a database: {message}", where=where)
+        return ServiceUnavailable(f"{client.name} cannot reach a database: {message}", where=where)
     if found := _TABLE.search(message):
         return DatasetNotFound(f"there is no table {found[1]}", where=where, details=details, fix=_nearest_table(found[1], client))
-    if name in ("CATALOG_NOT_FOUND", "SCHEMA_NOT_FOUND"):
+    if name in ("CATALOG_NOT_FOUND", "SCHEMA_NOT_FOUND") or _NAMESPACE.search(message):
         return DatasetNotFound(message, where=where, details=details)
     fix = None
     if found := _COLUMN.search(message):
@@ -62,14 +67,14 @@ def explain(
     return JobFailed(message, where=where, details=details, fix=fix)
 
 
-def _place(exc: Any, statement: Statement, lines_before: int, file: str) -> tuple[str, list[str]]:
+def _place(exc: Any, statement: Statement, lines_before: int, file: str, client: TrinoClient) -> tuple[str, list[str]]:
     line, column = exc.error_location[0] - lines_before, exc.error_location[1]
     lines = statement.text.split("\n")
     if not 1 <= line <= len(lines):
         return file, []
     found = statement.position(line, column)
     if found is None:  # it was translated
-        return file, ["in Trino's SQL:", lines[line - 1], " " * (column - 1) + "^"]
+        return file, [f"in {client.name}'s SQL:", lines[line - 1], " " * (column - 1) + "^"]
     return f"{file}:{found[0]}:{found[1]}", [statement.source.split("\n")[found[0] - 1], " " * (found[1] - 1) + "^"]
 
 

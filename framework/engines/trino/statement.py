@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from framework import predicates
@@ -22,7 +23,7 @@ class Statement:
     Attributes:
         text: without a semicolon at its end; line for line the file where nothing had to be translated.
         source: the file's text.
-        edits: (start, end) in `text` and (start, end) in `source` of each parameter; None when it was translated.
+        edits: (start, end) in `text` and (start, end) in `source` of each parameter or insertion; None when it was translated.
     """
 
     text: str
@@ -36,20 +37,36 @@ class Statement:
         lines = self.text.split("\n")
         if line > len(lines):
             return None
-        offset = sum(len(one) + 1 for one in lines[: line - 1]) + min(column - 1, len(lines[line - 1]))
-        for start, end, source_start, source_end in reversed(self.edits):
-            if offset >= end:
-                offset += source_end - end
-                break
-            if offset >= start:
-                offset = source_start
-                break
+        offset = self._in_source(sum(len(one) + 1 for one in lines[: line - 1]) + min(column - 1, len(lines[line - 1])))
         before = self.source[:offset]
         return before.count("\n") + 1, offset - (before.rfind("\n") + 1) + 1
 
+    def inserted(self, text: str, places: Collection[int]) -> Statement:
+        """With a text before each of these offsets in `text`; positions still lead back to the file."""
+        assert self.edits is not None, "it was translated"
+        whole, edits, length = self.text, self.edits, len(text)
+        for place in sorted(places, reverse=True):
+            source = self._in_source(place)
+            later = tuple((start + length, end + length, begin, stop) for start, end, begin, stop in edits if start >= place)
+            edits = (*(edit for edit in edits if edit[0] < place), (place, place + length, source, source), *later)
+            whole = whole[:place] + text + whole[place:]
+        return Statement(whole, self.source, edits)
 
-def of(source: str, params: Params, dialect: str, *, where: str) -> Statement:
+    def _in_source(self, offset: int) -> int:
+        for start, end, source_start, source_end in reversed(self.edits or ()):
+            if offset >= end:
+                return offset + source_end - end
+            if offset >= start:
+                return source_start
+        return offset
+
+
+def of(source: str, params: Params, dialect: str, *, where: str, target: str = "trino") -> Statement:
     """The statement of a job.
+
+    Args:
+        dialect: what it is written in; `trino`, or what can be translated to it.
+        target: what the server speaks; a dialect that is this is not translated.
 
     Raises:
         JobDefinitionError: a placeholder stands inside quotes, or the dialect cannot be translated.
@@ -64,7 +81,7 @@ def of(source: str, params: Params, dialect: str, *, where: str) -> Statement:
         parts += [between, literal]
         position, length = end, begin + len(literal)
     text = without_semicolon("".join([*parts, source[position:]]), token_dialect)
-    if dialect == "trino":
+    if dialect == target:
         return Statement(text, source, tuple(edits))
     return Statement(translate(text, dialect, where=where)[0], source, None)
 
