@@ -81,7 +81,7 @@ reset: $(READY) ## Stop the local services and delete their data
 	@$(BIN)/emrjobs local reset --yes
 
 ##@ Development
-.PHONY: setup test test-slow test-all conformance lint format bench crash-matrix clean need-JOB
+.PHONY: setup test test-slow test-all test-presto conformance lint format bench crash-matrix clean need-JOB
 setup: $(READY) ## Install everything into .venv
 
 test: $(READY) lint ## Lint, type check and run the tests (under 10 minutes)
@@ -90,8 +90,11 @@ test: $(READY) lint ## Lint, type check and run the tests (under 10 minutes)
 test-slow: $(READY) ## Run the slower tests only
 	$(BIN)/pytest -m slow
 
-test-all: $(READY) lint ## Run every test
+test-all: $(READY) lint ## Run every test, but for those of test-presto
 	$(BIN)/pytest
+
+test-presto: $(READY) ## Run jobs on a PrestoDB server (fetches 2 GB once), and print what holds for it
+	$(BIN)/pytest tests/conformance -m presto --conformance -q
 
 conformance: $(READY) ## Print what holds for each engine, catalog and table layout
 	$(BIN)/pytest tests/conformance --conformance -q

@@ -16,8 +16,13 @@ SUITES = {
     ("spark", "hive"): "test_hive_metastore",
     ("trino", "glue"): "test_trino",
     ("trino", "hive"): "test_trino_hive_metastore",
+    ("presto", "hive"): "test_presto",
 }
 """The module that holds the tests of an engine with a catalog. A layout is its tests' `table_format`; `hive` is parquet, orc, csv, json."""
+
+
+APART = {"presto": "has a run of its own: `make test-presto`"}
+"""Engines whose tests run only when they are asked for, and how."""
 
 
 class Cell(NamedTuple):
@@ -74,9 +79,11 @@ CLAIMS = (
 
 REASONS: Mapping[str, Iterable[tuple[str | None, str, str, str | None]]] = {
     # reason: (claim or None for all, engine, catalog, layout or None for both)
-    "no test of its own: both engines switch locations by the same call, which the Spark columns hold to it": [
+    "a Presto job publishes tables in the Hive layout only": [(None, "presto", "hive", "iceberg")],
+    "no test of its own: every engine switches locations by the same call, which the Spark columns hold to it": [
         (CLAIMS[5].text, "trino", "glue", "hive"),
         (CLAIMS[5].text, "trino", "hive", "hive"),
+        (CLAIMS[5].text, "presto", "hive", "hive"),
     ],
 }
 
@@ -101,26 +108,33 @@ def proven_by(module: str, test: str, table_format: str | None) -> list[Cell]:
     return found
 
 
-def reason(cell: Cell) -> str | None:
-    """Why a cell is not proven; None when it has to be."""
+def reason(cell: Cell, only: str | None = None) -> str | None:
+    """Why a cell is not proven; None when it has to be.
+
+    Args:
+        only: the engine that was asked for.
+    """
     for text, places in REASONS.items():
         for claim, engine, catalog, layout in places:
             if (engine, catalog) == (cell.engine, cell.catalog) and claim in (None, cell.claim) and layout in (None, cell.layout):
                 return text
-    return None
+    return None if cell.engine == only else APART.get(cell.engine)
 
 
-def render(outcomes: Mapping[Cell, bool]) -> tuple[list[str], list[str]]:
+def render(outcomes: Mapping[Cell, bool], only: str | None = None) -> tuple[list[str], list[str]]:
     """The table's lines, and what is wrong with it.
 
     Args:
         outcomes: of the cells that tests ran for: all of them passed, or not.
+        only: the engine that was asked for; without it all but those with a run of their own.
     """
     notes: list[str] = []
     wrong: list[str] = []
     shown: dict[Cell, str] = {}
     for cell in cells():
-        declared = reason(cell)
+        if only and cell.engine != only:
+            continue
+        declared = reason(cell, only)
         if cell in outcomes:
             shown[cell] = "pass" if outcomes[cell] else "FAIL"
             if outcomes[cell] and declared:
@@ -133,7 +147,7 @@ def render(outcomes: Mapping[Cell, bool]) -> tuple[list[str], list[str]]:
         else:
             shown[cell] = "?"
             wrong.append(f"{' '.join(cell[1:])}: {cell.claim}: no test ran for it, and no reason is declared in tests/conformance/cells.py")
-    heads = [(engine, catalog, layout) for engine, catalog in SUITES for layout in LAYOUTS]
+    heads = [(engine, catalog, layout) for engine, catalog in SUITES for layout in LAYOUTS if only in (None, engine)]
     wide = max(len(claim.text) for claim in CLAIMS)
     lines = [
         f"{label:<{wide}}  " + "  ".join(f"{head[number]:<7}" for head in heads).rstrip()

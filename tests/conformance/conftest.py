@@ -98,8 +98,18 @@ def _cells_of(item: pytest.Item) -> list[cells.Cell]:
     return cells.proven_by(item.path.stem, item.originalname, parameters.get("table_format"))
 
 
+def _only(config: pytest.Config) -> str | None:
+    """The engine with a run of its own that was asked for, by its marker."""
+    return next((engine for engine in cells.APART if config.option.markexpr == engine), None)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--conformance"):
+    only = _only(config)
+    apart = [item for item in items if any(item.get_closest_marker(engine) for engine in cells.APART if engine != only)]
+    if apart:
+        config.hook.pytest_deselected(items=apart)
+        items[:] = [item for item in items if item not in apart]
+    if config.getoption("--conformance") and only is None:
         chosen = [item for item in items if _cells_of(item)]
         config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
         items[:] = chosen
@@ -117,13 +127,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if session.config.getoption("--conformance") and not session.config.option.collectonly and session.exitstatus == 0:
-        _, wrong = cells.render(session.config.stash.get(_OUTCOMES, {}))
+        _, wrong = cells.render(session.config.stash.get(_OUTCOMES, {}), _only(session.config))
         session.exitstatus = 1 if wrong else 0
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if config.getoption("--conformance") and not config.option.collectonly:
-        lines, wrong = cells.render(config.stash.get(_OUTCOMES, {}))
+        lines, wrong = cells.render(config.stash.get(_OUTCOMES, {}), _only(config))
         terminalreporter.section("conformance")
         for line in lines:
             terminalreporter.write_line(line)
