@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import measure
-
-ROOT = Path(__file__).parents[1]
-PEERS = ROOT / ".local" / "bench" / "peers"
+from benchmarks import measure, peers
+from benchmarks.peers import PEERS
 
 
 def results(rounds: int) -> str:
     """A section in Markdown."""
-    _install_peers()
+    peers.install()
     emrjobs = str(Path(sys.executable).with_name("emrjobs"))
-    endpoint = _endpoint(emrjobs)
+    endpoint = peers.endpoint(emrjobs)
     contenders = {
         "emrjobs --help": [emrjobs, "--help"],
         "emrjobs jobs": [emrjobs, "jobs"],
@@ -33,25 +30,3 @@ def results(rounds: int) -> str:
         for name, found in costs.items()
     ]
     return "\n".join([*lines, "", "Goal: at most 0.25 CPU s each."])
-
-
-def _install_peers() -> None:
-    if (PEERS / "bin" / "aws").exists():
-        return
-    uv = str(Path(sys.executable).with_name("uv"))
-    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(PEERS)], check=True)
-    packages = ["emr-cli==0.0.19", "awscli==1.46.3", "setuptools<80"]
-    subprocess.run(
-        [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(PEERS / "bin" / "python"), *packages], check=True
-    )
-
-
-def _endpoint(emrjobs: str) -> dict[str, str]:
-    """The environment with the local AWS endpoint, so that the peers have somebody to talk to."""
-    import os
-    import shlex
-
-    subprocess.run([emrjobs, "local", "up"], check=True, capture_output=True)
-    printed = subprocess.run([emrjobs, "local", "env"], check=True, capture_output=True, text=True).stdout
-    exports = dict(line.removeprefix("export ").split("=", 1) for line in printed.splitlines() if line.startswith("export "))
-    return {**os.environ, **{name: shlex.split(value)[0] for name, value in exports.items()}}

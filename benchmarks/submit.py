@@ -11,19 +11,18 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks import measure
-from benchmarks.cli import PEERS, _endpoint, _install_peers
+from benchmarks import measure, peers
+from benchmarks.peers import BUCKET, PEERS
 
-_BUCKET = "emrjobs-state"
 _MAIN = "from pyspark.sql import SparkSession\nimport helper\n\nSparkSession.builder.getOrCreate()\n"
 
 
 def results(rounds: int) -> str:
     """A section in Markdown."""
-    _install_peers()
+    peers.install()
     emrjobs = str(Path(sys.executable).with_name("emrjobs"))
-    endpoint = _endpoint(emrjobs)
-    emr, s3 = _client("emr", endpoint), _client("s3", endpoint)
+    endpoint = peers.endpoint(emrjobs)
+    emr, s3 = peers.client("emr", endpoint), peers.client("s3", endpoint)
     cluster = _held_cluster(emr)
     numbers = itertools.count(1)
 
@@ -36,7 +35,7 @@ def results(rounds: int) -> str:
             Path(folder, "main.py").write_text(_MAIN)
             Path(folder, "helper.py").write_text("X = 1\n")
             theirs = [str(PEERS / "bin" / "emr"), "run", "--cluster-id", cluster, "--entry-point", "main.py", "--build"]
-            theirs += ["--s3-code-uri", f"s3://{_BUCKET}/emr-cli/", "--job-name", "bench"]
+            theirs += ["--s3-code-uri", f"s3://{BUCKET}/emr-cli/", "--job-name", "bench"]
             measure.command(ours(), env=endpoint)  # ships code and dependencies, once
             uploaded: dict[str, list[int]] = {"emrjobs submit": [], "emr run --build (emr-cli 0.0.19)": []}
 
@@ -71,13 +70,6 @@ def results(rounds: int) -> str:
     )
 
 
-def _client(service: str, endpoint: dict[str, str]) -> Any:
-    import boto3
-
-    session = boto3.Session(endpoint["AWS_ACCESS_KEY_ID"], endpoint["AWS_SECRET_ACCESS_KEY"], region_name="us-east-1")
-    return session.client(service, endpoint_url=endpoint["AWS_ENDPOINT_URL"])
-
-
 def _held_cluster(emr: Any) -> str:
     return str(
         emr.run_job_flow(
@@ -97,5 +89,5 @@ def _held_cluster(emr: Any) -> str:
 
 
 def _objects(s3: Any, prefix: str) -> dict[str, tuple[int, Any]]:
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=_BUCKET, Prefix=prefix)
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
     return {item["Key"]: (item["Size"], item["LastModified"]) for page in pages for item in page.get("Contents", [])}

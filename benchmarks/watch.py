@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cli import PEERS, ROOT, _endpoint, _install_peers
-from benchmarks.submit import _BUCKET, _client
+from benchmarks import peers
+from benchmarks.peers import BUCKET, PEERS, ROOT
 from framework.config.loader import load
 from framework.emr import submits
 from framework.emr.records import SubmitRecord
@@ -52,10 +52,10 @@ class Follower:
 
 def results(rounds: int) -> str:
     """A section in Markdown; `rounds` is how many steps are followed."""
-    _install_peers()
+    peers.install()
     emrjobs = str(Path(sys.executable).with_name("emrjobs"))
-    endpoint = _endpoint(emrjobs)
-    emr = _client("emr", endpoint)
+    endpoint = peers.endpoint(emrjobs)
+    emr = peers.client("emr", endpoint)
     cluster = _cluster(emr)
     with tempfile.TemporaryDirectory(prefix="emrjobs-bench-") as name:
         try:
@@ -105,7 +105,7 @@ def _of_emr_cli(cluster: str, folder: Path) -> list[Follower]:
         (own / "main.py").write_text(f"import os, time\n\nwhile not os.path.exists({str(go)!r}):\n    time.sleep(0.1)\n")
         name = f"emr-cli {number}"
         argv = ["env", "-C", str(own), str(PEERS / "bin" / "emr"), "run", "--cluster-id", cluster, "--entry-point", "main.py", "--build"]
-        argv += ["--s3-code-uri", f"s3://{_BUCKET}/emr-cli-{number}/", "--job-name", name, "--wait"]
+        argv += ["--s3-code-uri", f"s3://{BUCKET}/emr-cli-{number}/", "--job-name", name, "--wait"]
         found.append(Follower(CLI, name, go, argv))
     return found
 

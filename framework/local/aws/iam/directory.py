@@ -67,7 +67,7 @@ class IamDirectory:
 
     def knows_role(self, arn: str) -> bool:
         """See `sessions.Iam`."""
-        return self._used("iam") and any(role.arn == arn for role in list(self._backend("iam", _GLOBAL).roles.values()))
+        return self.trust_policy(arn) is not None
 
     def trust_policy(self, role: str) -> tuple[str, Mapping[str, Any]] | None:
         """See `sessions.Iam`."""
