@@ -253,7 +253,10 @@ class IcebergArea:
     def _list(self, table: Any, snapshot: Any) -> _Files:
         specs = table.specs()
         locations, partitions, file_format = [], set(), "parquet"
-        for data_file in snapshot.addedDataFiles(table.io()):
+        found = snapshot.addedDataFiles(table.io()).iterator()
+        # Not by `for`, which ends with an exception of Java: PySpark takes sixty calls to make one of Python's of it.
+        while found.hasNext():
+            data_file = found.next()
             locations.append(normalise(str(data_file.location())))
             file_format = str(data_file.format().name()).lower()
             if path := specs.get(data_file.specId()).partitionToPath(data_file.partition()):

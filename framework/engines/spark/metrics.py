@@ -57,7 +57,10 @@ def rows_read(spark: SparkSession, inputs: Mapping[str, ResolvedInput], since: i
 def _description(graph: Any, node: int) -> str:
     """What one node of a plan reads; a scan of files does not say it in its name."""
     nodes = graph.allNodes()
-    return next((str(one.desc()) for one in map(nodes.apply, range(nodes.size())) if one.id() == node), "")
+    # A node stands a little before where its id would be: the clusters that hold it come after it.
+    first = min(node, nodes.size() - 1)
+    around = (nodes.apply(index) for index in (*range(first, -1, -1), *range(first + 1, nodes.size())))
+    return next((str(one.desc()) for one in around if one.id() == node), "")
 
 
 def _input_of(scan: str, inputs: Mapping[str, ResolvedInput]) -> str | None:
