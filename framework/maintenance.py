@@ -201,19 +201,24 @@ def vacuum(platform: Platform, name: str, *, retention: dt.timedelta, dry_run: b
         places = [partition.location for partition in platform.catalog.partitions(info)] if info.partition_keys else [info.location]
         live = None
         live_folders = tuple(f"{place}/" for place in places)
+    staged = [
+        table
+        for table in platform.catalog.tables()
+        if is_staging_name(table.name) and table.name.startswith(f"{info.name}__") and _is_older(table, until)
+    ]
     listed = list(_objects(platform, root if live is not None else f"{root}/{RUNS}"))
+    # A table is staged in a folder of its own as long as there is none of its name.
+    for place in {table.location.rstrip("/") for table in staged}:
+        if live is not None and place.startswith("s3://") and not f"{place}/".startswith(f"{root.rstrip('/')}/"):
+            listed += _objects(platform, place)
     dead = [
         one for one in listed if one.written < until and (one.uri not in live if live is not None else not one.uri.startswith(live_folders))
     ]
-    names = tuple(
-        table.name
-        for table in platform.catalog.tables()
-        if is_staging_name(table.name) and table.name.startswith(f"{info.name}__") and _is_older(table, until)
-    )
     if not dry_run:
         _delete(platform, [one.uri for one in dead])
-        for staged in names:
-            platform.catalog.drop(staged)
+        for table in staged:
+            platform.catalog.drop(table.name)
+    names = tuple(table.name for table in staged)
     return Vacuumed(info.name, tuple(one.uri for one in dead), sum(one.size for one in dead), snapshots, names)
 
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from framework.catalog import Catalog, Partition, TableInfo, serde
-from framework.errors import SchemaMismatch
+from framework.errors import PublishConflict, SchemaMismatch
 from framework.jobs import Table
 from framework.publish import RUNS, Published, Staged, partition_values, schema
 
@@ -71,8 +71,13 @@ class HiveArea:
         previous = self._existing.location if self._existing else None
         partitions = [Partition(partition_values(name), f"{folder}/{name}") for name in self._names]
         plan = self._info if self._info.partition_keys else replace(self._info, location=str(folder))
-        show(self._catalog, self._output, self._existing, plan, partitions)
+        # Of several partitions some may be switched when one of them is refused: what readers may see is not discarded.
         self._published = True
+        try:
+            show(self._catalog, self._output, self._existing, plan, partitions)
+        except PublishConflict:
+            self._published = bool(plan.partition_keys)
+            raise
         return Published(self._info.name, staged.rows, tuple(self._names), folder, previous)
 
     def discard(self) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
 
 from pyiceberg.expressions import AlwaysTrue, And, BooleanExpression, EqualTo, IsNull, Or, Reference
 from pyiceberg.expressions.visitors import manifest_evaluator
 from pyiceberg.manifest import DataFile, DataFileContent, ManifestFile
 from pyiceberg.table import Table, Transaction
 from pyiceberg.table.snapshots import Operation
-from pyiceberg.table.update.snapshot import _OverwriteFiles
+from pyiceberg.table.update.snapshot import _FastAppendFiles, _OverwriteFiles, _SnapshotProducer
 from pyiceberg.typedef import Record
 
 
@@ -39,7 +40,27 @@ def partition_path(table: Table, file: DataFile) -> str:
     return str(spec.partition_to_path(file.partition, table.schema())) if spec.fields else ""
 
 
-class Overwrite(_OverwriteFiles):
+class _Careful(_SnapshotProducer[Any]):
+    """A commit whose manifests outlive a refusal when they are the table's nevertheless.
+
+    A refusal may answer a request that the client has repeated: the first one was heard, its answer lost. pyiceberg (0.12) deletes
+    the manifests of what was refused, and so of a snapshot that readers see.
+    """
+
+    def _clean_all_uncommitted(self) -> None:
+        table = self._transaction._table
+        if table.catalog.load_table(table.name()).snapshot_by_id(self._snapshot_id) is None:
+            super()._clean_all_uncommitted()
+
+
+class Append(_Careful, _FastAppendFiles):
+    """A commit that adds files."""
+
+    def __init__(self, transaction: Transaction, properties: dict[str, str]) -> None:
+        super().__init__(Operation.APPEND, transaction, transaction._table.io, snapshot_properties=properties)
+
+
+class Overwrite(_Careful, _OverwriteFiles):
     """A commit that replaces files, and lets go of manifests that name deleted files only.
 
     Iceberg's Java library leaves them out of the next snapshot; pyiceberg (0.12) does so when it appends, and keeps them all when

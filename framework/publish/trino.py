@@ -27,7 +27,7 @@ class Executes(Protocol):
     """A Trino server, as far as publishing needs it."""
 
     def execute(self, sql: str, *, session: Mapping[str, str] | None = None) -> Any:
-        """Run one statement; `written` of what it returns is the number of rows that it wrote."""
+        """Run one statement; of what it returns `written` is the number of rows that it wrote, `query_id` the server's name of it."""
 
     def columns(self, table: str) -> list[Column]:
         """Columns of a table, given as `"catalog"."database"."table"`."""

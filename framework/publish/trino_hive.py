@@ -13,7 +13,7 @@ from dataclasses import replace
 from framework import catalog
 from framework.aws import Aws
 from framework.catalog import Catalog, Partition, TableInfo
-from framework.errors import SchemaMismatch
+from framework.errors import PublishConflict, SchemaMismatch
 from framework.jobs import HIVE_CATALOG, Table
 from framework.publish import RUNS, Published, Staged, hive, staging_name
 from framework.publish.trino import Executes, Query, aligned, check_columns, quoted
@@ -72,8 +72,13 @@ class TrinoHiveArea:
         previous = self._existing.location if self._existing else None
         assert self._plan is not None
         plan = replace(self._plan, location=hive.root(stage) if stage.partition_keys else folder)
-        hive.show(self._catalog, self._output, self._existing, plan, partitions)
+        # Of several partitions some may be switched when one of them is refused: what readers may see is not discarded.
         self._published = True
+        try:
+            hive.show(self._catalog, self._output, self._existing, plan, partitions)
+        except PublishConflict:
+            self._published = bool(plan.partition_keys)
+            raise
         self._forget()
         return Published(plan.name, self._staged.rows, names, folder, previous)
 

@@ -7,14 +7,18 @@ snapshot carries the run's id: a second publish of the same run finds it and doe
 the others are made again on its state.
 
 A table that does not exist yet is registered under its own name when the checks passed, as the Spark engine does.
+
+Files that the table may have taken over are never deleted, whatever the catalog answered or did not answer: a vacuum knows later.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +35,7 @@ from framework.sources.paths import normalise, split_s3
 if TYPE_CHECKING:
     from pyiceberg.catalog import MetastoreCatalog
     from pyiceberg.manifest import DataFile
+    from pyiceberg.table.snapshots import Snapshot
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +71,7 @@ class TrinoIcebergArea:
         self._exists = existing is not None
         self._stage_name = staging_name(self._name, run_id)
         self._staged: Staged | None = None
-        self._published = False
+        self._taken = False
         self._forked: Future[None] | None = None
         self.staged_table = quoted(LAKE_CATALOG, *self._stage_name.split("."))
         preload()
@@ -90,7 +95,7 @@ class TrinoIcebergArea:
             statement = f"INSERT INTO {self.staged_table} ({names})\n{text}"
         else:
             check_columns(query, self._output)
-            self._catalog.drop(self._stage_name)
+            self._clear()
             statement = f"CREATE TABLE {self.staged_table} WITH ({self._properties()}) AS\n{query.text}"
         done = self._client.execute(statement, session=query.session)
         self._staged = Staged(max(done.written, 0), str(self._stage.location()))
@@ -98,27 +103,55 @@ class TrinoIcebergArea:
 
     def publish(self) -> Published:
         assert self._staged is not None, "write() comes first"
-        if not self._exists:
-            try:
-                return self._register()
-            except PublishConflict:
-                # Another first run won: its columns may have other ids, and files are added by ids.
-                if self._stage.schema() != self._target().schema() or self._stage.spec() != self._target().spec():
-                    raise
-        published = self._commit()
-        self._published = True
-        self._forget(self._stage, data=False)
+        with self._taking_over():
+            published = None if self._exists else self._register()
+            if published is None:
+                published = self._commit()
+                with self._afterwards():
+                    self._forget(data=False)
         return published
 
     def discard(self) -> None:
         if self._forked:
             wait([self._forked])
-        if not self._published and self._catalog.find(self._stage_name) is not None:
-            self._forget(self._stage, data=True)
+        if not self._taken:
+            self._clear()
 
-    def _forget(self, stage: Any, *, data: bool) -> None:
+    @contextmanager
+    def _taking_over(self) -> Iterator[None]:
+        """From here on the table may have what is staged, unless a refusal says that it has not."""
+        self._taken = True
+        try:
+            yield
+        except (PublishConflict, SchemaMismatch):
+            self._taken = False
+            raise
+
+    @contextmanager
+    def _afterwards(self) -> Iterator[None]:
+        """What is published is published, whether the staging name can be forgotten or not."""
+        try:
+            yield
+        except Exception as exc:
+            _log.warning("%s stays for a vacuum: %s", self._stage_name, exc)
+
+    def _clear(self) -> None:
+        """Remove what this run, or an earlier attempt of it, staged; what the table has of it stays."""
+        if self._catalog.find(self._stage_name) is None:
+            return
+        target = self._target() if self._catalog.find(self._name) else None
+        try:
+            stage = self._stage.metadata.table_uuid
+        except FileNotFoundError:  # a vacuum was killed before the name went too
+            stage = None
+        if stage is None or (target is not None and target.metadata.table_uuid == stage):
+            self._catalog.drop(self._stage_name)  # nothing else is left, or it is the table
+        else:
+            self._forget(data=target is None or self._publication(target) is None)
+
+    def _forget(self, *, data: bool) -> None:
         """Drop the staging name, and delete what nobody else refers to."""
-        self._catalog.drop(self._stage_name)
+        stage = self._stage
         gone = [stage.metadata_location, *(entry.metadata_file for entry in stage.metadata.metadata_log)]
         if snapshot := stage.current_snapshot():
             gone += [snapshot.manifest_list, *(manifest.manifest_path for manifest in snapshot.manifests(stage.io))]
@@ -127,6 +160,7 @@ class TrinoIcebergArea:
 
             gone += [file.file_path for file in data_files(stage)]
         gone += [one.statistics_path for one in stage.metadata.statistics]
+        self._catalog.drop(self._stage_name)
         # Not by pyarrow, which leaves a marker for each folder behind.
         s3 = self._aws.client("s3")
         for bucket, key in map(split_s3, map(normalise, gone)):
@@ -171,7 +205,7 @@ class TrinoIcebergArea:
         metadata = TableMetadataUtil.parse_obj(described)
         location = f"{target.location().rstrip('/')}/metadata/00000-{uuid.uuid4()}.metadata.json"
         ToOutputFile.table_metadata(metadata, target.io.new_output(location))
-        self._catalog.drop(self._stage_name)
+        self._clear()
         self._lake.register_table(self._stage_name, location)
 
     def _commit(self) -> Published:
@@ -192,7 +226,7 @@ class TrinoIcebergArea:
         raise AssertionError("unreachable")
 
     def _commit_once(self) -> Published:
-        from framework.publish.lake_files import Overwrite, data_files, partition_path
+        from framework.publish.lake_files import Append, Overwrite, data_files, partition_path
 
         assert self._staged is not None
         target = self._target()
@@ -200,10 +234,9 @@ class TrinoIcebergArea:
         target.metadata.properties["commit.retry.num-retries"] = "0"
         rows, files = self._staged.rows, list(data_files(self._stage))
         partitions = tuple(sorted({path for file in files if (path := partition_path(target, file))}))
-        for snapshot in reversed(target.metadata.snapshots):
-            if snapshot.summary is not None and snapshot.summary.additional_properties.get(_RUN_ID) == self._run_id:
-                _log.info("run %s is already published to %s", self._run_id, self._name)
-                return Published(self._name, rows, partitions, str(snapshot.snapshot_id), _text(snapshot.parent_snapshot_id))
+        if snapshot := self._publication(target):
+            _log.info("run %s is already published to %s", self._run_id, self._name)
+            return Published(self._name, rows, partitions, str(snapshot.snapshot_id), _text(snapshot.parent_snapshot_id))
         current = target.current_snapshot()
         previous = current.snapshot_id if current else None
         replaced = list(self._replaced(target, files))
@@ -211,7 +244,7 @@ class TrinoIcebergArea:
             return Published(self._name, 0, (), _text(previous), _text(previous))
         with target.transaction() as transaction:
             told = {_RUN_ID: self._run_id}
-            with Overwrite(transaction, told) if replaced else transaction.update_snapshot(told).fast_append() as commit:
+            with (Overwrite if replaced else Append)(transaction, told) as commit:
                 for file in replaced:
                     commit.delete_data_file(file)
                 for file in files:
@@ -219,6 +252,15 @@ class TrinoIcebergArea:
         committed = target.current_snapshot()
         assert committed is not None
         return Published(self._name, rows, partitions, str(committed.snapshot_id), _text(previous))
+
+    def _publication(self, target: Any) -> Snapshot | None:
+        """The snapshot by which this run was published, of those that lead to what readers see: one that was rolled back does not."""
+        from pyiceberg.table.snapshots import ancestors_of
+
+        for snapshot in ancestors_of(target.current_snapshot(), target.metadata):
+            if snapshot.summary is not None and snapshot.summary.additional_properties.get(_RUN_ID) == self._run_id:
+                return snapshot
+        return None
 
     def _replaced(self, target: Any, files: Sequence[DataFile]) -> Iterator[DataFile]:
         """The table's files that this run's `files` replace, by the mode of the output."""
@@ -242,8 +284,8 @@ class TrinoIcebergArea:
     # A table that does not exist yet
 
     def _properties(self) -> str:
-        # A folder of its own: Trino creates no table where something lies, and another first run may be at work.
-        location = f"{self._catalog.ensure_database(self._output.database)}/{self._output.table}-{self._run_id.rsplit('-', 1)[-1]}"
+        # A folder of its own: Trino creates no table where something lies, as of another first run, or an attempt that was killed.
+        location = f"{self._catalog.ensure_database(self._output.database)}/{self._output.table}-{uuid.uuid4().hex[:12]}"
         keys = ", ".join(literal(quoted(column.lower()), "trino") for column in self._output.partitioned_by)
         properties = {"format": "'PARQUET'", "format_version": "2", "location": literal(location, "trino")}
         if keys:
@@ -252,26 +294,40 @@ class TrinoIcebergArea:
             properties["sorted_by"] = f"ARRAY[{', '.join(literal(quoted(column.lower()), 'trino') for column in self._output.sorted_by)}]"
         return ", ".join(f"{name} = {value}" for name, value in properties.items())
 
-    def _register(self) -> Published:
+    def _register(self) -> Published | None:
+        """Register the staged table under its own name; None when another first run won and the rows fit into its table.
+
+        Raises:
+            PublishConflict: another first run won, and its columns have other ids: files are added by ids.
+        """
         from pyiceberg.exceptions import TableAlreadyExistsError
+        from pyiceberg.serializers import ToOutputFile
+        from pyiceberg.table.metadata import TableMetadataUtil
 
         from framework.publish.lake_files import data_files, partition_path
 
         assert self._staged is not None
         stage = self._stage
         partitions = {path for file in data_files(stage) if (path := partition_path(stage, file))}
-        with stage.transaction() as transaction:
-            transaction.set_properties({key: value for key, value in iceberg.properties(self._output).items() if key != "format-version"})
-        stage = self._stage
+        described = stage.metadata.model_dump(by_alias=True)
+        described["properties"] |= {key: value for key, value in iceberg.properties(self._output).items() if key != "format-version"}
+        for snapshot in described["snapshots"]:
+            snapshot["summary"][_RUN_ID] = self._run_id  # as if it had been committed to the table
+        described["metadata-log"].append({"metadata-file": stage.metadata_location, "timestamp-ms": stage.metadata.last_updated_ms})
+        described["last-updated-ms"] = max(int(time.time() * 1000), stage.metadata.last_updated_ms)
+        location = f"{stage.location().rstrip('/')}/metadata/00000-{uuid.uuid4()}.metadata.json"
+        ToOutputFile.table_metadata(TableMetadataUtil.parse_obj(described), stage.io.new_output(location))
         try:
-            self._lake.register_table(self._name, stage.metadata_location)
+            self._lake.register_table(self._name, location)
         except TableAlreadyExistsError as exc:
+            target = self._target()
+            if stage.schema() == target.schema() and stage.spec() == target.spec():
+                return None
             raise PublishConflict(f"table {self._name} was created by another run meanwhile", fix="run the job again") from exc
-        # Only the name goes: the registered table owns the files now.
-        self._catalog.drop(self._stage_name)
-        self._published = True
-        snapshot = stage.current_snapshot()
-        return Published(self._name, self._staged.rows, tuple(sorted(partitions)), str(snapshot.snapshot_id) if snapshot else None, None)
+        with self._afterwards():
+            self._catalog.drop(self._stage_name)  # only the name: the registered table owns the files now
+        current = stage.current_snapshot()
+        return Published(self._name, self._staged.rows, tuple(sorted(partitions)), str(current.snapshot_id) if current else None, None)
 
     # Both
 

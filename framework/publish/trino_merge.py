@@ -18,6 +18,7 @@ from framework.publish.trino_iceberg import TrinoIcebergArea
 _log = logging.getLogger(__name__)
 
 _ATTEMPTS = 5
+_QUERY_ID = "trino_query_id"  # in a snapshot's summary (Trino, IcebergMetadata)
 
 
 class TrinoMergeArea(TrinoIcebergArea):
@@ -42,7 +43,7 @@ class TrinoMergeArea(TrinoIcebergArea):
         else:
             columns = self._columns(replace(query, columns=own))
             text = aligned(query, self._name, [*columns, *([given[marker]] if marker else [])])
-        self._catalog.drop(self._stage_name)
+        self._clear()
         statement = f"CREATE TABLE {self.staged_table} WITH ({self._properties()}) AS\n{text}"
         done = self._client.execute(statement, session=query.session)
         self._staged = Staged(max(done.written, 0), str(self._stage.location()))
@@ -51,7 +52,11 @@ class TrinoMergeArea(TrinoIcebergArea):
 
     def publish(self) -> Published:
         if not self._exists:
-            return self._register()
+            with self._taking_over():
+                published = self._register()
+            if published is not None:
+                return published
+            self._taken = False
         from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
         try:
@@ -71,25 +76,32 @@ class TrinoMergeArea(TrinoIcebergArea):
 
     def _merge(self) -> Published:
         assert self._staged is not None, "write() comes first"
-        before = self._target().current_snapshot()
         marker = (self._output.deletes or "").lower()
         names = [field.name for field in self._stage.schema().fields if field.name.lower() != marker]
         keys = [quoted(key.lower()) for key in self._output.keys]
         gone = f"coalesce(s.{quoted(marker)}, false)" if marker else ""
         changes = ", ".join(f"{quoted(name)} = s.{quoted(name)}" for name in names)
         listed, values = ", ".join(map(quoted, names)), ", ".join(f"s.{quoted(name)}" for name in names)
-        self._client.execute(
+        done = self._client.execute(
             f"MERGE INTO {quoted(LAKE_CATALOG, *self._name.split('.'))} AS t USING {self.staged_table} AS s\n"
             f"ON {' AND '.join(f't.{key} = s.{key}' for key in keys)}\n"
             + (f"WHEN MATCHED AND {gone} THEN DELETE\n" if marker else "")
             + f"WHEN MATCHED THEN UPDATE SET {changes}\n"
             + f"WHEN NOT MATCHED{f' AND NOT {gone}' if marker else ''} THEN INSERT ({listed}) VALUES ({values})"
         )
-        after = self._target().current_snapshot()
-        self._published = True
-        self._forget(self._stage, data=True)  # the table has copies
-        version, previous = (None if one is None else str(one.snapshot_id) for one in (after, before))
+        version, previous = self._merged(str(done.query_id))
+        with self._afterwards():
+            self._forget(data=True)  # the table has copies
         return Published(self._name, self._staged.rows, (), version, previous)
+
+    def _merged(self, query_id: str) -> tuple[str | None, str | None]:
+        """The snapshot that a MERGE made, and the one before it; both are the current one when it had nothing to change."""
+        target = self._target()
+        for snapshot in reversed(target.metadata.snapshots):
+            if snapshot.summary is not None and snapshot.summary.additional_properties.get(_QUERY_ID) == query_id:
+                return str(snapshot.snapshot_id), None if snapshot.parent_snapshot_id is None else str(snapshot.parent_snapshot_id)
+        current = target.current_snapshot()
+        return (str(current.snapshot_id),) * 2 if current else (None, None)
 
     def _check_keys(self) -> None:
         """Two rows of one key would make the merge fail, or both be added."""

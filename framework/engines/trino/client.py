@@ -41,6 +41,7 @@ class Result:
     Attributes:
         read_rows: rows that the sources gave.
         more: there were more rows than asked for.
+        query_id: the server's name of the query.
     """
 
     columns: Sequence[str]
@@ -48,6 +49,7 @@ class Result:
     written: int
     read_rows: int
     more: bool = False
+    query_id: str | None = None
 
 
 class TrinoClient:
@@ -109,7 +111,7 @@ class TrinoClient:
                 cursor.cancel()
             written = cursor.rowcount if isinstance(cursor.rowcount, int) else -1
             read = int((cursor.stats or {}).get("processedRows", 0))
-            return Result(columns, rows[:limit] if more else rows, written, read, more)
+            return Result(columns, rows[:limit] if more else rows, written, read, more, cursor.query_id)
 
     def stream(self, sql: str, size: int) -> Iterator[Sequence[Sequence[Any]]]:
         """The rows of a query, at most `size` at a time. Whoever stops early ends it on the server too.
