@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Iterator
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ from framework.config.loader import Loaded, load
 from framework.discovery import discover
 from framework.engines.presto.client import PrestoClient
 from framework.engines.spark import conf, read
-from framework.errors import ConfigError, DatasetNotFound, JobFailed
+from framework.errors import AccessRefused, ConfigError, DatasetNotFound, EngineUnavailable, JobFailed
 from framework.jobs import EngineKind, Job, Param, Sql, Table
 from framework.ledger import RunRecord
 from framework.local.supervisor import Supervisor
@@ -133,6 +136,17 @@ def test_a_sample_job_runs_on_presto_and_is_what_pandas_computes(platform: Platf
             assert got[name] == (None if missing else pytest.approx(value) if isinstance(value, float) else value), name
 
 
+def test_an_iceberg_table_that_presto_cannot_read_is_told_with_what_can(table: str, platform: Platform, run_sql: shared.RunSql) -> None:
+    made = Sql("SELECT TIMESTAMP '2024-01-02 03:04:05' AS at", "spark")
+    run_job(Job("t", EngineKind.SPARK_SQL, {}, Table(table), {}, None, made, "jobs/t.sql", 1), {}, platform)
+    failed = attempt(lambda: run_sql(Table(f"{table}_copy", format="parquet"), f"SELECT * FROM iceberg.{table}"))
+    assert isinstance(failed, JobFailed)
+    assert str(failed) == (
+        "jobs/t.sql: Iceberg column type timestamptz is not supported\n"
+        "  fix: use `engine: trino`, or publish the table that has it in the Hive layout"
+    )
+
+
 def test_a_parameter_is_a_value_whatever_is_in_it(table: str, run_sql: shared.RunSql, client: PrestoClient) -> None:
     text = "x' OR '1'='1'; DROP TABLE t -- ? ü"
     run_sql(Table(table, format="parquet"), "SELECT {text} AS text, {day} AS day", params={"text": text, "day": dt.date(2024, 1, 2)})
@@ -178,10 +192,71 @@ def test_no_secret_is_in_a_file_an_argument_or_a_log_of_the_server(platform: Pla
     assert not [text for text in texts for secret in secrets if secret in text]
 
 
+def test_credentials_that_a_database_refuses_are_said_to_be_wrong_and_not_said(
+    table: str, run_sql: shared.RunSql, root: Path, platform: Platform
+) -> None:
+    overrides = ["catalog.kind=hive", "connections.airline_ops.user=nobody"]
+    with open_platform(load(root, "embedded", overrides=overrides, variables={}), lambda event: None) as wrong:
+        made = Sql("SELECT origin FROM airline_ops.public.flights", "presto")
+        failed = attempt(
+            lambda: run_job(Job("t", EngineKind.PRESTO, {}, Table(table, format="parquet"), {}, None, made, "jobs/t.sql", 1), {}, wrong)
+        )
+    assert isinstance(failed, AccessRefused), failed
+    assert 'password authentication failed for user "nobody"' in str(failed)
+    assert shared.password(platform) not in str(failed)
+
+
+LONG = f"SELECT CAST(n AS integer) AS id, 'x' AS name, DATE '2024-01-01' AS day FROM ({shared.LONG})"
+
+
+def running(client: PrestoClient) -> bool:
+    sql = "SELECT count(*) FROM system.runtime.queries WHERE state = 'RUNNING' AND query LIKE '%sf100%' AND query NOT LIKE '%runtime%'"
+    return bool(client.execute(sql).rows[0][0])
+
+
+def during_the_query(url: str, act: Callable[[], object]) -> threading.Thread:
+    """Do something when the long query runs."""
+
+    def wait() -> None:
+        shared.until(lambda: running(PrestoClient(url, "tests", {})))
+        act()
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    return thread
+
+
+def test_ctrl_c_ends_the_query_on_the_server(table: str, run_sql: shared.RunSql, client: PrestoClient, platform: Platform) -> None:
+    thread = during_the_query(client.url, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        run_sql(Table(table, format="parquet"), LONG)
+    thread.join()
+    shared.until(lambda: not running(client))
+    assert platform.catalog.find(table) is None
+    assert shared.staging_names(platform) == []
+
+
+def test_a_server_that_is_killed_fails_the_job_cleanly_and_a_rerun_works(
+    table: str, run_sql: shared.RunSql, client: PrestoClient, platform: Platform
+) -> None:
+    run_sql(Table(table, format="parquet"), shared.values(shared.row(1)))
+    (status,) = Supervisor(platform.root).status(["presto"])
+    assert status.pid
+    server = status.pid
+    thread = during_the_query(client.url, lambda: os.kill(server, signal.SIGKILL))
+    failed = attempt(lambda: run_sql(Table(table, format="parquet"), LONG))
+    thread.join()
+    assert isinstance(failed, EngineUnavailable), failed
+    assert failed.retryable
+    run_sql(Table(table, format="parquet"), shared.values(shared.row(2)))
+    assert PrestoClient(platform.presto(())[0], "tests", {}).execute(f"SELECT id FROM {table}").rows == [[2]]
+    assert shared.staging_names(platform) == []
+
+
 # The last one: it restarts the server.
 def test_a_statement_that_names_another_connection_finds_it_and_those_before_stay(platform: Platform, client: PrestoClient) -> None:
     url, credentials = platform.presto(["fleet"])
-    both = PrestoClient(url, "tests", {**credentials})
+    both = PrestoClient(url, "tests", credentials)
     assert both.execute("SELECT count(*) > 0 FROM fleet.fleet.planes").rows == [[True]]
     assert {"airline_ops", "fleet"} <= {name for (name,) in both.execute("SHOW CATALOGS").rows}
     assert platform.presto(["airline_ops"])[0] == url

@@ -17,6 +17,8 @@ _PLACE = re.compile(r"\Aline \d+:\d+: ")
 _TABLE = re.compile(r"\bTable '?([^'\s]+)'? does not exist")
 _NAMESPACE = re.compile(r"\A(Schema|Catalog) \S+ does not exist")
 _COLUMN = re.compile(r"Column '([^']+)' cannot be resolved")
+# PrestoDB 0.287, of what Spark writes for a timestamp.
+_UNREADABLE = re.compile(r"Iceberg column type \S+ is not supported")
 _MEMORY = ("EXCEEDED_GLOBAL_MEMORY_LIMIT", "EXCEEDED_LOCAL_MEMORY_LIMIT", "CLUSTER_OUT_OF_MEMORY")
 _CREDENTIALS = re.compile(r"password authentication failed|Access denied for user|no password was provided", re.IGNORECASE)
 _UNREACHABLE = re.compile(
@@ -60,7 +62,7 @@ def explain(
         return DatasetNotFound(f"there is no table {found[1]}", where=where, details=details, fix=_nearest_table(found[1], client))
     if name in ("CATALOG_NOT_FOUND", "SCHEMA_NOT_FOUND") or _NAMESPACE.search(message):
         return DatasetNotFound(message, where=where, details=details)
-    fix = None
+    fix = "use `engine: trino`, or publish the table that has it in the Hive layout" if _UNREADABLE.search(message) else None
     if found := _COLUMN.search(message):
         known = set(columns)
         fix = nearest(found[1].rsplit(".", 1)[-1].lower(), known, what="column") if known else None
