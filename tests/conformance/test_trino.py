@@ -197,6 +197,7 @@ def test_rows_replace_add_and_delete_by_key_and_merging_them_again_changes_nothi
         record = merge((row(2, name="new"), False), (row(3), True), (row(4), None), (row(5), True))
         assert seen(table) == [row(1), row(2, name="new"), row(4)]
     assert record.output is not None
+    assert record.output.previous not in (None, record.output.version)
     assert (record.output.rows, record.output.mode) == (4, "merge")
     refused = attempt(lambda: merge((row(1, name="a"), False), (row(1, name="b"), False)))
     assert isinstance(refused, BadData), refused

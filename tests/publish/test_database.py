@@ -5,11 +5,21 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
+import pymysql
 import pytest
 
-from framework.errors import ConfigError
+from framework.errors import (
+    AccessRefused,
+    BadData,
+    ConfigError,
+    DatasetNotFound,
+    JobFailed,
+    PublishConflict,
+    ServiceUnavailable,
+)
 from framework.jobs import EngineKind, Jdbc, Job, Param
 from framework.publish.database import DatabaseTable, RunKeys, keys_of
+from framework.publish.dialects.mysql import MySql
 from framework.sources.jdbc import Database
 
 RUN = "20130308T101500123-export-3f2a9c"
@@ -47,10 +57,47 @@ def test_runs_that_may_go_in_parallel_have_slots_of_their_own() -> None:
 
 
 def test_a_database_that_cannot_be_published_to_is_refused() -> None:
-    database = Database("ops", "mysql", "db", "3306", "ops", "etl", None)
-    with pytest.raises(ConfigError, match="connection ops is mysql; jobs publish to PostgreSQL only"):
+    database = Database("ops", "opensearch", "db", "9200", "ops", "etl", None)
+    with pytest.raises(ConfigError, match="connection ops is opensearch; jobs publish to postgresql and mysql only"):
         DatabaseTable(database, Jdbc("ops", "t"), keys(Jdbc("ops", "t")))
 
 
 def test_a_password_is_not_shown() -> None:
     assert "secret" not in repr(Database("ops", "postgresql", "db", "5432", "ops", "etl", "secret"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "wanted"),
+    [
+        ("decimal(38,10)", "", "decimal(38,10)"),
+        ("bigint(20) unsigned", "", "decimal(20,0)"),
+        ("tinyint(1)", "boolean", "boolean"),
+        ("tinyint(1)", "tinyint", "tinyint"),
+        ("datetime(6)", "", "timestamp"),
+        ("varchar(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", "", "string"),
+        ("varbinary(4)", "", "binary"),
+    ],
+)
+def test_columns_of_mysql_in_sparks_words(kind: str, given: str, wanted: str) -> None:
+    assert MySql().spark_type(kind, given) == wanted
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "passing"),
+    [
+        (pymysql.err.OperationalError(1045, "Access denied"), AccessRefused, False),
+        (pymysql.err.OperationalError(1142, "INSERT command denied"), AccessRefused, False),
+        (pymysql.err.OperationalError(1049, "Unknown database"), DatasetNotFound, False),
+        (pymysql.err.DataError(1406, "Data too long for column"), BadData, False),
+        (pymysql.err.OperationalError(1213, "Deadlock found"), PublishConflict, True),
+        (pymysql.err.OperationalError(2013, "Lost connection"), ServiceUnavailable, True),
+        (pymysql.err.InterfaceError(0, ""), ServiceUnavailable, True),
+        (pymysql.err.ProgrammingError(1146, "Table doesn't exist"), JobFailed, False),
+    ],
+)
+def test_what_mysql_says_is_an_error_of_this_framework(error: pymysql.Error, kind: type[Exception], passing: bool) -> None:
+    database = Database("ops", "mysql", "db", "3306", "ops", "etl", "secret")
+    said = MySql().explain(error, database, "output ops.t")
+    assert type(said) is kind
+    assert "secret" not in str(said)
+    assert MySql().is_passing(error) == passing

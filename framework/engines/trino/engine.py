@@ -11,7 +11,7 @@ from framework import sqlfile
 from framework.engines import Counted
 from framework.engines.trino import failures, session, statement
 from framework.engines.trino.client import Progress, TrinoClient
-from framework.errors import EmrjobsError, SchemaMismatch
+from framework.errors import ConfigError, EmrjobsError, SchemaMismatch
 from framework.jobs import Jdbc, Job, Params, Sql, Table
 from framework.publish import Staged
 from framework.publish.trino import Column, Query, TrinoArea
@@ -68,7 +68,14 @@ class TrinoEngine:
 
     def area(self, platform: Platform, job: Job, params: Params, run_id: str) -> TrinoArea:
         if isinstance(job.output, Jdbc):
-            return TrinoDatabaseArea(self.client, platform.database_table(job, job.output, params, run_id), job.output)
+            table = platform.database_table(job, job.output, params, run_id)
+            if table.database.kind != "postgresql":
+                raise ConfigError(
+                    f"connection {job.output.connection} is {table.database.kind}; Trino jobs publish to PostgreSQL only",
+                    where=job.where,
+                    fix="run the job with engine: spark",
+                )
+            return TrinoDatabaseArea(self.client, table, job.output)
         output = platform.placed(job.output, job.where)
         existing = platform.catalog.find(output.name)
         merges = output.write_mode == "merge"

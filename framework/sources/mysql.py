@@ -1,0 +1,117 @@
+"""MySQL and MariaDB over PyMySQL: connections of Python's own, and what their errors mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from framework.errors import (
+    AccessRefused,
+    BadData,
+    DatasetNotFound,
+    EmrjobsError,
+    JobFailed,
+    MissingExtra,
+    PublishConflict,
+    ServiceUnavailable,
+)
+from framework.sources.jdbc import Database
+
+if TYPE_CHECKING:
+    import pymysql
+
+# A value that does not fit is an error whatever the server's own mode is; a zero is a zero, also in a column that counts by itself.
+_MODE = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO"
+
+# MySQL 8.4, Server Error Message Reference, and Client Error Message Reference.
+_PASSWORD = {1045, 1044, 1698}
+_GRANT = {1142, 1143, 1227, 1370}
+_CONFLICT = {1205, 1213}  # lock wait timeout, deadlock
+_DATA = {1048, 1062, 1264, 1265, 1292, 1364, 1366, 1406, 1451, 1452, 1690, 3140, 3819, 4025}
+_DOWN = {1021, 1040, 1053, 1114, 1203, 1927, 2002, 2003, 2006, 2013, 2055}
+
+
+@contextmanager
+def connect(database: Database) -> Iterator[pymysql.Connection[Any]]:
+    """A connection as the entry's user, in a transaction, which is committed when the context is left.
+
+    Raises:
+        MissingExtra: PyMySQL is not installed.
+        pymysql.OperationalError: the server does not answer, or refuses.
+    """
+    try:
+        import pymysql
+    except ImportError as exc:
+        raise MissingExtra("writing to MySQL needs the package 'pymysql'", fix="pip install 'emrjobs[databases]'") from exc
+    connection = pymysql.connect(
+        host=database.host,
+        port=int(database.port),
+        database=database.name,
+        user=database.user,
+        password=database.password or "",
+        connect_timeout=10,
+        charset="utf8mb4",
+        sql_mode=_MODE,
+        # Times as a job's sessions have them; and tables that know transactions, whatever the server makes by default.
+        init_command="SET time_zone = '+00:00', default_storage_engine = InnoDB",
+        **_tls(database.options.get("sslMode", "").upper()),
+    )
+    try:
+        yield connection
+        connection.commit()
+    finally:
+        if connection.open:
+            connection.close()  # what is not committed is undone
+
+
+def _tls(mode: str) -> dict[str, Any]:
+    """Connector/J's `sslMode` in PyMySQL's words."""
+    if mode == "DISABLED":
+        return {"ssl_disabled": True}
+    if mode == "REQUIRED":
+        return {"ssl": {"check_hostname": False, "verify_mode": "none"}}
+    if mode.startswith("VERIFY_"):
+        return {"ssl": {"check_hostname": mode == "VERIFY_IDENTITY", "verify_mode": "required"}}
+    return {}
+
+
+def is_passing(exc: pymysql.Error) -> bool:
+    """True for an error after which the same statements may succeed."""
+    return _code(exc) in _CONFLICT | _DOWN
+
+
+def explain(exc: pymysql.Error, database: Database, what: str) -> EmrjobsError:
+    """What the database said, as an error of this framework.
+
+    Args:
+        what: what was being done, `output fleet.scores`.
+    """
+    code = _code(exc)
+    message = str(exc.args[1]) if len(exc.args) > 1 else str(exc) or type(exc).__name__
+    key = f"connections.{database.connection}"
+    if code in _PASSWORD:
+        return AccessRefused(
+            f"{what}: database {database.describe()} refused the user or the password",
+            fix=f"check {key}.user and {key}.password (`emrjobs config show`)",
+        )
+    if code in _GRANT:
+        return AccessRefused(f"{what}: database {database.describe()}: {message}", fix=f"grant it to {key}.user")
+    if code == 1049:
+        return DatasetNotFound(f"{what}: {message}", fix=f"check {key}.database and {key}.user")
+    if code in _DATA:
+        return BadData(f"{what}: database {database.connection} refuses the rows: {message}")
+    if code in _CONFLICT:
+        return PublishConflict(f"{what}: {message}", fix="run the job again")
+    if code in _DOWN:
+        return ServiceUnavailable(
+            f"{what}: database {database.describe()} does not answer",
+            details=[message],
+            fix=f"check that it runs, {key}.host, {key}.port and {key}.options",
+        )
+    return JobFailed(f"{what}: database {database.connection}: {message}")
+
+
+def _code(exc: pymysql.Error) -> int:
+    # Of a connection that broke PyMySQL says nothing but (0, '').
+    return (exc.args[0] or 2013) if exc.args and isinstance(exc.args[0], int) else 0
