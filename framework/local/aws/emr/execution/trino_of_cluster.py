@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from framework.errors import MissingExtra, ServiceUnavailable, UserError
-from framework.local import ports, trino_server
+from framework.local import ports, query_server, trino_server
 from framework.local.aws.emr.execution import daemons
 from framework.local.aws.emr.execution.node import Node
 from framework.local.aws.emr.execution.workspace import ClusterFolder
@@ -62,13 +62,13 @@ def _start(node: Node, cluster: ClusterFolder) -> int:
     home.mkdir(parents=True, exist_ok=True)
     texts = catalogs(node, os.environ)
     try:
-        trino_server.ensure_server(_tell)
+        trino_server.PROGRAM.ensure(_tell)
         port = ports.choose([PortSpec("http")], {}, ())["http"]
         levels = _read(node.conf("trino") / "log.properties")
         trino_server.write_etc(home / "etc", port, catalogs=texts, config=_config(node), levels=levels)
         # A shell reads trino-env.sh, whose variables catalogs may refer to, and then becomes the server.
         exports = str(node.conf("trino") / "trino-env.sh")
-        argv = ["/bin/sh", "-c", _START, exports, *trino_server.command(home / "etc", home, _HEAP, _tell)]
+        argv = ["/bin/sh", "-c", _START, exports, *trino_server.PROGRAM.command(home / "etc", home, _HEAP, _tell)]
     except ModuleNotFoundError as exc:
         raise MissingExtra(f"Trino needs the package {exc.name!r}, which is not installed", fix="pip install 'emrjobs[local]'") from exc
     _tell(f"starting the cluster's own Trino with the catalogs {', '.join(sorted(Path(name).stem for name in texts))}")
@@ -91,7 +91,7 @@ def _answers(port: int) -> bool:
     import trino
 
     try:
-        trino_server.probe(port)
+        query_server.probe(port)
     except (OSError, trino.exceptions.Error, trino.exceptions.HttpError):
         return False
     return True
