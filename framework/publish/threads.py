@@ -1,4 +1,4 @@
-"""Work on a Spark session beside the calling thread."""
+"""Work beside the calling thread."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 T = TypeVar("T")
+
+
+def begin(work: Callable[[], T]) -> Future[T]:
+    """Begin `work` in a thread of its own."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="beside")
+    begun = pool.submit(work)
+    pool.shutdown(wait=False)
+    return begun
 
 
 def beside(spark: SparkSession, work: Callable[[], T]) -> Future[T]:
@@ -25,7 +33,4 @@ def beside(spark: SparkSession, work: Callable[[], T]) -> Future[T]:
             if connection := spark.sparkContext._gateway._gateway_client.get_thread_connection():
                 connection.close()
 
-    pool = ThreadPoolExecutor(1, thread_name_prefix="beside")
-    begun = pool.submit(run)
-    pool.shutdown(wait=False)
-    return begun
+    return begin(run)

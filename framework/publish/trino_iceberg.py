@@ -17,7 +17,7 @@ import logging
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ from framework.catalog.lake import open_lake, preload
 from framework.errors import PublishConflict, SchemaMismatch
 from framework.jobs import LAKE_CATALOG, Table
 from framework.predicates import literal
-from framework.publish import Published, Staged, iceberg, schema, staging_name
+from framework.publish import Published, Staged, iceberg, schema, staging_name, threads
 from framework.publish.trino import Column, Executes, Query, aligned, check_columns, quoted, spark_type
 from framework.sources.paths import normalise, split_s3
 
@@ -79,9 +79,7 @@ class TrinoIcebergArea:
     def begin(self) -> None:
         """Begin, beside the caller, what does not depend on the query: the copy of a table whose columns no query may change."""
         if self._exists and self._output.schema_changes == "fail":
-            pool = ThreadPoolExecutor(1, thread_name_prefix="fork")
-            self._forked = pool.submit(self._fork)
-            pool.shutdown(wait=False)
+            self._forked = threads.begin(self._fork)
 
     def write(self, query: Query) -> Staged:
         if self._exists:
