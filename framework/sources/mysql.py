@@ -6,17 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from framework.errors import (
-    AccessRefused,
-    BadData,
-    DatasetNotFound,
-    EmrjobsError,
-    JobFailed,
-    MissingExtra,
-    PublishConflict,
-    ServiceUnavailable,
-)
+from framework.errors import EmrjobsError, MissingExtra
 from framework.sources.jdbc import Database
+from framework.sources.refusals import Refusal, explained
 
 if TYPE_CHECKING:
     import pymysql
@@ -25,11 +17,14 @@ if TYPE_CHECKING:
 _MODE = "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,NO_AUTO_VALUE_ON_ZERO"
 
 # MySQL 8.4, Server Error Message Reference, and Client Error Message Reference.
-_PASSWORD = {1045, 1044, 1698}
-_GRANT = {1142, 1143, 1227, 1370}
-_CONFLICT = {1205, 1213}  # lock wait timeout, deadlock
-_DATA = {1048, 1062, 1264, 1265, 1292, 1364, 1366, 1406, 1451, 1452, 1690, 3140, 3819, 4025}
-_DOWN = {1021, 1040, 1053, 1114, 1203, 1927, 2002, 2003, 2006, 2013, 2055}
+_REFUSALS = {
+    Refusal.LOGIN: {1045, 1044, 1698},
+    Refusal.GRANT: {1142, 1143, 1227, 1370},
+    Refusal.NO_DATABASE: {1049},
+    Refusal.DATA: {1048, 1062, 1264, 1265, 1292, 1364, 1366, 1406, 1451, 1452, 1690, 3140, 3819, 4025},
+    Refusal.CONFLICT: {1205, 1213},  # lock wait timeout, deadlock
+    Refusal.DOWN: {1021, 1040, 1053, 1114, 1203, 1927, 2002, 2003, 2006, 2013, 2055},
+}
 
 
 @contextmanager
@@ -78,7 +73,7 @@ def _tls(mode: str) -> dict[str, Any]:
 
 def is_passing(exc: pymysql.Error) -> bool:
     """True for an error after which the same statements may succeed."""
-    return _code(exc) in _CONFLICT | _DOWN
+    return _refusal(exc) in (Refusal.CONFLICT, Refusal.DOWN)
 
 
 def explain(exc: pymysql.Error, database: Database, what: str) -> EmrjobsError:
@@ -87,31 +82,11 @@ def explain(exc: pymysql.Error, database: Database, what: str) -> EmrjobsError:
     Args:
         what: what was being done, `output fleet.scores`.
     """
-    code = _code(exc)
     message = str(exc.args[1]) if len(exc.args) > 1 else str(exc) or type(exc).__name__
-    key = f"connections.{database.connection}"
-    if code in _PASSWORD:
-        return AccessRefused(
-            f"{what}: database {database.describe()} refused the user or the password",
-            fix=f"check {key}.user and {key}.password (`emrjobs config show`)",
-        )
-    if code in _GRANT:
-        return AccessRefused(f"{what}: database {database.describe()}: {message}", fix=f"grant it to {key}.user")
-    if code == 1049:
-        return DatasetNotFound(f"{what}: {message}", fix=f"check {key}.database and {key}.user")
-    if code in _DATA:
-        return BadData(f"{what}: database {database.connection} refuses the rows: {message}")
-    if code in _CONFLICT:
-        return PublishConflict(f"{what}: {message}", fix="run the job again")
-    if code in _DOWN:
-        return ServiceUnavailable(
-            f"{what}: database {database.describe()} does not answer",
-            details=[message],
-            fix=f"check that it runs, {key}.host, {key}.port and {key}.options",
-        )
-    return JobFailed(f"{what}: database {database.connection}: {message}")
+    return explained(_refusal(exc), message, database, what)
 
 
-def _code(exc: pymysql.Error) -> int:
+def _refusal(exc: pymysql.Error) -> Refusal:
     # Of a connection that broke PyMySQL says nothing but (0, '').
-    return (exc.args[0] or 2013) if exc.args and isinstance(exc.args[0], int) else 0
+    code = (exc.args[0] or 2013) if exc.args and isinstance(exc.args[0], int) else 0
+    return next((refusal for refusal, codes in _REFUSALS.items() if code in codes), Refusal.OTHER)

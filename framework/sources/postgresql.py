@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from framework.errors import (
-    AccessRefused,
-    BadData,
-    DatasetNotFound,
-    EmrjobsError,
-    JobFailed,
-    MissingExtra,
-    PublishConflict,
-    ServiceUnavailable,
-)
+from framework.errors import EmrjobsError, MissingExtra
 from framework.sources.jdbc import Database
+from framework.sources.refusals import Refusal, explained
 
 if TYPE_CHECKING:
     import psycopg
@@ -63,24 +55,19 @@ def explain(exc: psycopg.Error, database: Database, what: str) -> EmrjobsError:
     state = exc.sqlstate or ""
     message = exc.diag.message_primary or (str(exc).strip().splitlines() or [type(exc).__name__])[0]
     details = [exc.diag.message_detail] if exc.diag.message_detail else []
-    key = f"connections.{database.connection}"
-    if state.startswith("28") or "authentication failed" in str(exc):  # libpq gives no state while it connects
-        return AccessRefused(
-            f"{what}: database {database.describe()} refused the user or the password",
-            fix=f"check {key}.user and {key}.password (`emrjobs config show`)",
-        )
+    return explained(_refusal(state, str(exc)), message, database, what, details)
+
+
+def _refusal(state: str, text: str) -> Refusal:
+    """The meaning of a SQLSTATE (PostgreSQL, Appendix A); libpq gives none while it connects."""
+    if state.startswith("28") or "authentication failed" in text:
+        return Refusal.LOGIN
     if state == "42501":
-        return AccessRefused(f"{what}: database {database.describe()}: {message}", fix=f"grant it to {key}.user")
-    if state == "3D000" or (not state and "does not exist" in str(exc)):
-        return DatasetNotFound(f"{what}: {message}", fix=f"check {key}.database and {key}.user")
-    if state.startswith(("22", "23", "44")):  # data exceptions, constraints, check options (PostgreSQL, Appendix A)
-        return BadData(f"{what}: database {database.connection} refuses the rows: {message}", details=details)
-    if state.startswith("40") or state == "55P03":  # somebody else's transaction was in the way
-        return PublishConflict(f"{what}: {message}", details=details, fix="run the job again")
-    if state[:2] in ("", "08", "53", "57", "58"):
-        return ServiceUnavailable(
-            f"{what}: database {database.describe()} does not answer",
-            details=[message],
-            fix=f"check that it runs, {key}.host, {key}.port and {key}.options",
-        )
-    return JobFailed(f"{what}: database {database.connection}: {message}", details=details)
+        return Refusal.GRANT
+    if state == "3D000" or (not state and "does not exist" in text):
+        return Refusal.NO_DATABASE
+    if state.startswith(("22", "23", "44")):  # data exceptions, constraints, check options
+        return Refusal.DATA
+    if state.startswith("40") or state == "55P03":
+        return Refusal.CONFLICT
+    return Refusal.DOWN if state[:2] in ("", "08", "53", "57", "58") else Refusal.OTHER
