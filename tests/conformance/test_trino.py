@@ -439,13 +439,18 @@ def password(platform: Platform) -> str:
     return str(json.loads(secret)["password"])
 
 
-def test_no_secret_is_in_a_file_an_argument_or_a_log_of_the_server(platform: Platform, client: TrinoClient) -> None:
+def told_by(service: str, platform: Platform) -> list[str]:
+    """Whatever a server's files, its log and its command line say."""
     root = platform.root / ".local"
-    secrets = [password(platform)]
-    files = [*(root / "state" / "trino").rglob("*"), root / "logs" / "trino.log"]
+    files = [*(root / "state" / service).rglob("*"), *(root / "data" / service).rglob("*"), root / "logs" / f"{service}.log"]
     texts = [file.read_text(encoding="utf-8", errors="replace") for file in files if file.is_file()]
-    (status,) = Supervisor(platform.root).status(["trino"])
+    (status,) = Supervisor(platform.root).status([service])
     texts.append(Path(f"/proc/{status.pid}/cmdline").read_text(encoding="utf-8") if Path("/proc/self").exists() else "")
+    return texts
+
+
+def test_no_secret_is_in_a_file_an_argument_or_a_log_of_the_server(platform: Platform, client: TrinoClient) -> None:
+    texts, secrets = told_by("trino", platform), [password(platform)]
     assert len(texts) > 8
     assert not [text for text in texts for secret in secrets if secret in text]
 
