@@ -79,6 +79,18 @@ class DatasetNotFound(UserError):
     """A table, path, bucket or connection that a job names is not there."""
 
 
+class TableNotFound(DatasetNotFound):
+    """The catalog has no table of that name.
+
+    Args:
+        table: the name that was looked for, `db.name`.
+    """
+
+    def __init__(self, table: str, *, where: str | Path | None = None, fix: str | None = None) -> None:
+        super().__init__(f"there is no table {table}", where=where, fix=fix)
+        self.table = table
+
+
 class AccessRefused(UserError):
     """A source refused the credentials it was given, or they do not allow the action."""
 

@@ -16,7 +16,7 @@ from framework.catalog import Catalog, Partition, TableInfo, open_catalog, pruni
 from framework.config.loader import Loaded
 from framework.config.references import Resolver, local_services
 from framework.engines.spark import conf, read
-from framework.errors import ConfigError, DatasetNotFound, nearest
+from framework.errors import ConfigError, TableNotFound, nearest
 from framework.jobs import EngineKind, Job, Params
 from framework.leases import Leases
 from framework.ledger import Ledger
@@ -293,12 +293,12 @@ class Platform:
         """A catalog table by name.
 
         Raises:
-            DatasetNotFound: it is not there.
+            TableNotFound: it is not there.
         """
         info = self.catalog.find(name)
         if info is None:
             known = [table.name for table in self.catalog.tables() if not is_staging_name(table.name)]
-            raise DatasetNotFound(f"there is no table {name}", where=where, fix=nearest(name.lower(), known, what="table"))
+            raise TableNotFound(name, where=where, fix=nearest(name.lower(), known, what="table"))
         if is_hdfs(info.location):
             self.need_hdfs()
         return info

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from framework.cli import common
+from framework.errors import TableNotFound
 
 if TYPE_CHECKING:
     from framework.discovery import Jobs
@@ -110,7 +111,8 @@ def run(
     from framework.cli import render
 
     loaded = common.settings(env, set_)
-    chosen = _chosen(common.jobs(), job, upstream)
+    known = common.jobs()
+    chosen = _chosen(known, job, upstream)
     # A wrong parameter is said before anything is started.
     bound = [one.bind(_own_params(one, chosen, param)) for one in chosen]
     from framework.cli import running
@@ -119,6 +121,11 @@ def run(
     try:
         for one, values in zip(chosen, bound, strict=True):
             running.run(one, values, loaded, docs=docs, quiet=as_json, on_end=records.append)
+    except TableNotFound as exc:
+        writer = known.writer_of(exc.table)
+        if writer is not None and writer.name != one.name:
+            exc.fix = f"the job {writer.name} writes it: run that first, or both with --upstream (make: UPSTREAM=1)"
+        raise
     finally:
         # A run that failed has a record too.
         if as_json and records:

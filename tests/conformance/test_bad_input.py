@@ -43,6 +43,7 @@ unknown_database_table = refused("unknown_database_table", Jdbc("airline_ops", "
 unknown_database_column = refused("unknown_database_column", Jdbc("airline_ops", "flights", where="flight_dat = '2013-01-15'"))
 wrong_database_value = refused("wrong_database_value", Jdbc("airline_ops", "flights", where="flight_date = 'x'"))
 unknown_table = refused("unknown_table", Table("reference.airlins"))
+unwritten_table = refused("unwritten_table", Table("bad_input.unknown_table"))
 unknown_table_column = refused("unknown_table_column", Table("reference.airlines", where="carier = 'AA'"))
 unknown_bucket = refused("unknown_bucket", Path("s3://bad-input-nowhere/x/"))
 bad_schema = refused("bad_schema", Path("{raw}/weather/", format="json", schema="origin strng"))
@@ -258,6 +259,11 @@ class TestInputs:
         error = refused("unknown_table")
         assert (error.exit_code, error.message) == (2, "there is no table reference.airlins")
         assert error.fix == "did you mean 'reference.airlines'?"
+
+    def test_a_table_that_a_job_has_still_to_write_names_the_job(self, emrjobs: Any) -> None:
+        error = told(emrjobs("run", "unwritten_table"), 2)
+        assert "there is no table bad_input.unknown_table\n" in error
+        assert "fix: the job unknown_table writes it: run that first, or both with --upstream (make: UPSTREAM=1)" in error
 
     def test_an_unknown_table_of_a_database_gets_the_nearest(self, refused: Refused) -> None:
         error = refused("unknown_database_table")
