@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
-from framework.errors import EmrjobsError, LeaseHeld, LeaseLost
+from framework.errors import AccessRefused, EmrjobsError, LeaseHeld, LeaseLost
 from framework.jobs import Job, Params
 from framework.store import Store, Versioned
 
@@ -121,18 +121,24 @@ class Lease:
         Raises:
             LeaseHeld: another run holds it.
         """
-        if not self._write(None):
+        found = self._find()
+        holder = _holder(found)
+        if found is not None and holder is not None and not self._is_free(holder, found):
+            raise self._held(holder, found)
+        if not self._write(found.tag if found else None):  # somebody was faster
             found = self._store.look(self._key)
-            holder = _holder(found)
-            if found is not None and holder is not None and not self._is_free(holder, found):
-                raise self._held(holder, found)
-            if not self._write(found.tag if found else None):  # somebody was faster
-                found = self._store.look(self._key)
-                raise self._held(_holder(found), found)
-            if holder is not None and not holder.released:
-                _log.info("took over the lease of %s, which has ended", holder.describe())
+            raise self._held(_holder(found), found)
+        if holder is not None and not holder.released:
+            _log.info("took over the lease of %s, which has ended", holder.describe())
         self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
         self._thread.start()
+
+    def _find(self) -> Versioned | None:
+        try:
+            return self._store.look(self._key)
+        except AccessRefused:
+            # Of an object that is not there S3 says 403 to who may not list the bucket (S3 API, GetObject).
+            return None
 
     def confirm(self) -> None:
         """Renew it now, right before something that only the holder may do.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from framework.errors import LeaseHeld, LeaseLost, ServiceUnavailable
+from framework.errors import AccessRefused, LeaseHeld, LeaseLost, ServiceUnavailable
 from framework.jobs import EngineKind, Job, Param, Sql, Table
 from framework.leases import Leases, key_of
 from framework.store import FolderStore, Store, Versioned
@@ -133,6 +133,24 @@ def test_a_write_whose_answer_was_lost_is_not_taken_for_somebody_elses(store: Ag
 
     with Leases(Repeating(store._folder)).hold(JOB, DAY1, "first") as lease:
         lease.confirm()
+
+
+def test_a_first_run_needs_no_right_to_list_the_bucket(store: AgedStore) -> None:
+    class Unlisted(AgedStore):
+        """S3 for who may read and write objects only: 403 in place of 404."""
+
+        def look(self, key: str) -> Versioned | None:
+            found = super().look(key)
+            if found is None:
+                raise AccessRefused("could not read: AccessDenied")
+            return found
+
+        def put_if(self, key: str, data: bytes, *, tag: str | None) -> str | None:
+            return FolderStore(self._folder).put_if(key, data, tag=tag)
+
+    leases = Leases(Unlisted(store._folder))
+    with leases.hold(JOB, DAY1, "first"), pytest.raises(LeaseHeld, match="run first"), leases.hold(JOB, DAY1, "second"):
+        pass
 
 
 def test_a_store_that_is_away_for_a_moment_ends_nothing(store: AgedStore) -> None:
