@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import statistics
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -50,11 +51,12 @@ def results(rounds: int) -> str:
             "",
             "The hand-written function reads, aggregates and overwrites partitions: in place, and staged and published as `run_job` does it",
             "(`spark.wap.id` and `CALL publish_changes`, the same writes). `run_job` also looks its inputs up, takes a lease, counts the rows of",
-            "each input, and keeps two records and a log; without its checks, and with them.",
+            "each input, and keeps two records and a log; without its checks, and with them. What that takes (its own part) does not grow",
+            "with the data: the goal of 1.05 is kept where the writes take twenty times as long as that.",
             "",
-            "| what | in place, s | staged and published, s | `run_job` without checks, s | ratio to the same writes (goal 1.05) "
-            "| ratio to in place | with its 9 checks, s |",
-            "|---|---|---|---|---|---|---|",
+            "| what | in place, s | staged and published, s | `run_job` without checks, s | its own part, ms "
+            "| ratio to the same writes (goal 1.05) | ratio to in place | with its 9 checks, s |",
+            "|---|---|---|---|---|---|---|---|",
             *_rows("one day (894 flights, 1 partition)", day),
             *_rows("the year (336,776 flights, 365 partitions)", year),
         ]
@@ -105,7 +107,8 @@ def _whole(rounds: int, platform: Platform) -> dict[str, list[measure.Cost]]:
 
 def _rows(what: str, costs: dict[str, list[measure.Cost]]) -> list[str]:
     cells = [f"{measure.median(costs[name]):.2f}" for name in ("in place", "same writes", "run_job")]
-    cells += [f"{measure.ratio(costs, 'run_job', peer):.2f}" for peer in ("same writes", "in place")]
+    own = statistics.median(ours.wall - peer.wall for ours, peer in zip(costs["run_job"], costs["same writes"], strict=True))
+    cells += [f"{1000 * own:.0f}", *(f"{measure.ratio(costs, 'run_job', peer):.2f}" for peer in ("same writes", "in place"))]
     checked = costs.get("run_job with checks")
     return [f"| {what} | {' | '.join(cells)} | {f'{measure.median(checked):.2f}' if checked else ''} |"]
 
@@ -133,16 +136,16 @@ def _compare(
 ) -> dict[str, list[measure.Cost]]:
     given = {"date": DAY}
     # A commit writes down a table's whole history: each contender begins with none.
-    job = replace(job, output=replace(job.output, name=f"{peer_table}_by_run_job"))
-    for table in (peer_table, f"{peer_table}_staged", job.output.name):
+    plain, checked = (replace(job, output=replace(job.output, name=f"{peer_table}_{suffix}")) for suffix in ("by_run_job", "checked"))
+    for table in (peer_table, f"{peer_table}_staged", plain.output.name, checked.output.name):
         spark.sql(f"DROP TABLE IF EXISTS {table}")
     contenders = {
         "in place": lambda: measure.block(lambda: handwritten.daily_performance(spark, day, peer_table)),
         "same writes": lambda: measure.block(lambda: handwritten.daily_performance(spark, day, f"{peer_table}_staged", atomic=True)),
-        "run_job": lambda: measure.block(lambda: run_job(replace(job, checks=None), given, platform)),
+        "run_job": lambda: measure.block(lambda: run_job(replace(plain, checks=None), given, platform)),
     }
     if job.checks:
-        contenders["run_job with checks"] = lambda: measure.block(lambda: run_job(job, given, platform))
+        contenders["run_job with checks"] = lambda: measure.block(lambda: run_job(checked, given, platform))
     return measure.in_turn(rounds, contenders, warm_up=warm_up)
 
 
