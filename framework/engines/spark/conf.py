@@ -69,6 +69,8 @@ def _on_this_machine(settings: Settings, aws: Aws) -> dict[str, str]:
         "spark.hadoop.fs.s3a.endpoint.region": aws.region,
         "spark.hadoop.fs.s3a.fast.upload.buffer": "bytebuffer",
         "spark.hadoop.fs.s3a.threads.max": "32",
+        # As Hadoop 3.4 does: to delete the markers of all parent folders after each write takes longer than a small write itself.
+        "spark.hadoop.fs.s3a.directory.marker.retention": "keep",
         # Files are uploaded by the tasks and completed at the commit; S3 has no rename.
         "spark.hadoop.fs.s3a.committer.name": "magic",
         "spark.hadoop.fs.s3a.committer.magic.enabled": "true",
