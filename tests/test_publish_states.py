@@ -216,7 +216,8 @@ class PublishMachine(RuleBasedStateMachine):
         except LeaseLost:
             del self.lake.objects[key(run_id, run.day)]
             return
-        hive.show(self.lake, OUTPUT, self.lake.info, self.plan, [Partition((run.day,), f"{folder(run_id)}/day={run.day}")])
+        switch = hive.Switch(self.lake, OUTPUT, self.lake.info)
+        switch.show(self.plan, [Partition((run.day,), f"{folder(run_id)}/day={run.day}")])
         self.visible[run.day] = run_id
         if recorded:
             self.record(run_id, SUCCEEDED)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from framework.catalog import Catalog, Partition, TableInfo, serde
@@ -39,7 +39,7 @@ class HiveArea:
         self._schema: Any = None
         self._staged: Staged | None = None
         self._names: list[str] = []
-        self._published = False
+        self._switch = Switch(catalog, output, existing)
 
     def write(self, frame: DataFrame) -> Staged:
         frame = frame.toDF(*[name.lower() for name in frame.columns])
@@ -71,17 +71,11 @@ class HiveArea:
         previous = self._existing.location if self._existing else None
         partitions = [Partition(partition_values(name), f"{folder}/{name}") for name in self._names]
         plan = self._info if self._info.partition_keys else replace(self._info, location=str(folder))
-        # Of several partitions some may be switched when one of them is refused: what readers may see is not discarded.
-        self._published = True
-        try:
-            show(self._catalog, self._output, self._existing, plan, partitions)
-        except PublishConflict:
-            self._published = bool(plan.partition_keys)
-            raise
+        self._switch.show(plan, partitions)
         return Published(self._info.name, staged.rows, tuple(self._names), folder, previous)
 
     def discard(self) -> None:
-        if self._folder and not self._published:
+        if self._folder and not self._switch.begun:
             for folder in (self._folder, f"{self._folder}-merged"):
                 path = self._path(folder)
                 path.getFileSystem(self._hadoop_conf).delete(path, True)
@@ -187,28 +181,45 @@ class HiveArea:
         return self._spark._jvm.org.apache.hadoop.fs.Path(uri)
 
 
-def show(catalog: Catalog, output: Table, existing: TableInfo | None, plan: TableInfo, partitions: Sequence[Partition]) -> None:
-    """Make a run's folder visible: as the location of its partitions, or of an unpartitioned table.
+@dataclass
+class Switch:
+    """Makes one run's folder visible: as the location of its partitions, or of an unpartitioned table.
 
-    Args:
+    Attributes:
         existing: the table as it was found, None when it is new.
-        plan: the table as it shall be.
-        partitions: those that the run wrote.
-
-    Raises:
-        PublishConflict: somebody else changed the table meanwhile.
+        begun: readers may see what the run wrote, or a part of it.
     """
-    if plan.partition_keys:
-        table = existing or catalog.create(plan, output.comment)
-        before = catalog.partitions(table) if output.write_mode == "overwrite" else []
-        catalog.put_partitions(table, partitions)
+
+    catalog: Catalog
+    output: Table
+    existing: TableInfo | None
+    begun: bool = False
+
+    def show(self, plan: TableInfo, partitions: Sequence[Partition]) -> None:
+        """Let readers see `partitions`, those that the run wrote, of the table as it shall be.
+
+        Raises:
+            PublishConflict: somebody else changed the table meanwhile.
+        """
+        self.begun = True
+        try:
+            if plan.partition_keys:
+                self._show_partitions(self.existing or self.catalog.create(plan, self.output.comment), partitions)
+            elif self.existing:
+                self.catalog.switch(self.existing, plan.location)
+            else:
+                self.catalog.create(plan, self.output.comment)
+        except PublishConflict:
+            # Of several partitions some may be switched when one of them is refused.
+            self.begun = bool(plan.partition_keys)
+            raise
+
+    def _show_partitions(self, table: TableInfo, partitions: Sequence[Partition]) -> None:
+        before = self.catalog.partitions(table) if self.output.write_mode == "overwrite" else []
+        self.catalog.put_partitions(table, partitions)
         written = {partition.values for partition in partitions}
         # New rows first, so that nobody sees less than before or after.
-        catalog.delete_partitions(table, [partition for partition in before if partition.values not in written])
-    elif existing:
-        catalog.switch(existing, plan.location)
-    else:
-        catalog.create(plan, output.comment)
+        self.catalog.delete_partitions(table, [partition for partition in before if partition.values not in written])
 
 
 def new_location(catalog: Catalog, output: Table) -> str:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from framework import catalog
 from framework.aws import Aws
 from framework.catalog import Catalog, Partition, TableInfo
-from framework.errors import PublishConflict, SchemaMismatch
+from framework.errors import SchemaMismatch
 from framework.jobs import HIVE_CATALOG, Table
 from framework.publish import RUNS, Published, Staged, hive, staging_name
 from framework.publish.trino import Executes, Query, aligned, check_columns, quoted
@@ -51,7 +51,7 @@ class TrinoHiveArea:
         self._folder = f"{root}/{RUNS}/{run_id}"
         self._staged: Staged | None = None
         self._plan: TableInfo | None = existing
-        self._published = False
+        self._switch = hive.Switch(catalog, output, existing)
         self.staged_table = quoted(HIVE_CATALOG, *self._stage_name.split("."))
 
     def write(self, query: Query) -> Staged:
@@ -72,18 +72,12 @@ class TrinoHiveArea:
         previous = self._existing.location if self._existing else None
         assert self._plan is not None
         plan = replace(self._plan, location=hive.root(stage) if stage.partition_keys else folder)
-        # Of several partitions some may be switched when one of them is refused: what readers may see is not discarded.
-        self._published = True
-        try:
-            hive.show(self._catalog, self._output, self._existing, plan, partitions)
-        except PublishConflict:
-            self._published = bool(plan.partition_keys)
-            raise
+        self._switch.show(plan, partitions)
         self._forget()
         return Published(plan.name, self._staged.rows, names, folder, previous)
 
     def discard(self) -> None:
-        if self._published:
+        if self._switch.begun:
             return
         self._forget()
         if not self._folder.startswith("s3://"):
