@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 from framework import leases
 from framework.catalog import Column
-from framework.errors import BadData, EmrjobsError, SchemaMismatch, nearest
+from framework.errors import EmrjobsError, SchemaMismatch
 from framework.jobs import Jdbc, Job, Params
 from framework.publish import Published, schema
 from framework.publish.dialects import PUBLICATIONS, STAGE_MARK, Target, open_dialect
@@ -312,12 +312,8 @@ class DatabaseTable:
     def _check(self, cursor: Any, target: Target, given: Mapping[str, str]) -> None:
         output = self._output
         marker = (output.deletes or "").lower()
-        for name in (*output.keys, *output.partitioned_by, *([marker] if marker else [])):
-            if name.lower() not in given:
-                raise SchemaMismatch(
-                    f"the job's output has no column {name}, which {output.name} is published by",
-                    fix=nearest(name.lower(), given, what="column"),
-                )
+        schema.check_merging(given, output)
+        schema.check_named(output.partitioned_by, given, output.name, "partitioned")
         if not target.exists:
             return
         if written := [name for name in given if name in target.generated]:
@@ -342,13 +338,7 @@ class DatabaseTable:
             f"SELECT {self._list(keys)}, count(*) FROM {self._stage} GROUP BY {self._list(keys)} HAVING count(*) > 1 OR {missing} LIMIT 5"
         )
         if bad := cursor.fetchall():
-            raise BadData(
-                f"the job's output has keys ({', '.join(keys)}) that are null or not unique; {self._output.name} cannot be merged by them",
-                details=[
-                    ", ".join(f"{key}={value!r}" for key, value in zip(keys, row[:-1], strict=True)) + f": {row[-1]} rows" for row in bad
-                ],
-                fix="let the job give one row a key; `dedupe` of an input keeps the newest of several",
-            )
+            raise schema.bad_keys(self._output.name, keys, bad)
 
     def _new_type(self, name: str, kind: str) -> str:
         """The database's type of a new column."""

@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from framework.catalog import Catalog, TableInfo
-from framework.errors import BadData, PublishConflict, SchemaMismatch, nearest
+from framework.errors import PublishConflict
 from framework.jobs import Table
 from framework.publish import RUNS, Published, Staged, iceberg, schema
 
@@ -74,12 +74,7 @@ class MergeArea:
         """The frame in the table's columns and types, with the column that marks deletions at the end."""
         marker = self._output.deletes
         columns = schema.columns_of(frame)
-        for name in (*self._output.keys, *([marker] if marker else [])):
-            if name.lower() not in {column.name for column in columns}:
-                raise SchemaMismatch(
-                    f"the job's output has no column {name}, by which {self._output.name} is merged",
-                    fix=nearest(name.lower(), [column.name for column in columns], what="column"),
-                )
+        schema.check_merging([column.name for column in columns], self._output)
         if self._existing is None:
             schema.check_partitioning(columns, self._output)
             return frame
@@ -107,12 +102,7 @@ class MergeArea:
         bad = groups.where((F.col("rows") > 1) | missing).limit(5).collect()
         if bad:
             self.discard()
-            names = ", ".join(self._output.keys)
-            raise BadData(
-                f"the job's output has keys ({names}) that are null or not unique; {self._output.name} cannot be merged by them",
-                details=[", ".join(f"{key}={row[key.lower()]!r}" for key in self._output.keys) + f": {row['rows']} rows" for row in bad],
-                fix="let the job give one row a key; `dedupe` of an input keeps the newest of several",
-            )
+            raise schema.bad_keys(self._output.name, self._output.keys, bad)
 
     def _create(self) -> Published:
         """The first run makes the table with its rows in one commit."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from framework.catalog import Column
-from framework.errors import SchemaMismatch, nearest
+from framework.errors import BadData, SchemaMismatch, nearest
 from framework.jobs import Output
 
 if TYPE_CHECKING:
@@ -43,12 +43,50 @@ def check_partitioning(columns: Sequence[Column], output: Output) -> None:
     Raises:
         SchemaMismatch: one is not.
     """
-    known = {column.name for column in columns}
-    if missing := [column for column in output.partitioned_by if column.lower() not in known]:
-        raise SchemaMismatch(
-            f"the job's output has no column {missing[0]}, by which {output.name} is partitioned",
-            fix=nearest(missing[0], known, what="column"),
-        )
+    check_named(output.partitioned_by, [column.name for column in columns], output.name, "partitioned")
+
+
+def check_merging(given: Iterable[str], output: Output) -> None:
+    """The keys, and the column that marks deletions, are among the job's columns.
+
+    Args:
+        given: their names in lower case.
+
+    Raises:
+        SchemaMismatch: one is not.
+    """
+    check_named([*output.keys, *([output.deletes] if output.deletes else [])], given, output.name, "merged")
+
+
+def check_named(names: Iterable[str], given: Iterable[str], table: str, what: str) -> None:
+    """What a declaration names is among the job's columns.
+
+    Args:
+        given: the job's columns, in lower case.
+        what: what is done to the table by the columns, `partitioned`.
+
+    Raises:
+        SchemaMismatch: one is not.
+    """
+    known = list(given)
+    for name in names:
+        if name.lower() not in known:
+            raise SchemaMismatch(
+                f"the job's output has no column {name}, by which {table} is {what}", fix=nearest(name.lower(), known, what="column")
+            )
+
+
+def bad_keys(table: str, keys: Sequence[str], found: Iterable[Sequence[Any]]) -> BadData:
+    """The refusal of rows that cannot be merged.
+
+    Args:
+        found: some of the keys that are null or not unique, each as its values and the number of its rows.
+    """
+    return BadData(
+        f"the job's output has keys ({', '.join(keys)}) that are null or not unique; {table} cannot be merged by them",
+        details=[", ".join(f"{key}={value!r}" for key, value in zip(keys, row[:-1], strict=True)) + f": {row[-1]} rows" for row in found],
+        fix="let the job give one row a key; in a Spark job `dedupe` of an input keeps the newest of several",
+    )
 
 
 def fits(source: str, target: str) -> bool:

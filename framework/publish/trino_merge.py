@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-from framework.errors import BadData, PublishConflict, SchemaMismatch, nearest
+from framework.errors import PublishConflict
 from framework.jobs import LAKE_CATALOG
-from framework.publish import Published, Staged
+from framework.publish import Published, Staged, schema
 from framework.publish.trino import Query, aligned, check_columns, quoted
 from framework.publish.trino_iceberg import TrinoIcebergArea
 
@@ -28,12 +28,7 @@ class TrinoMergeArea(TrinoIcebergArea):
         check_columns(query, self._output)
         marker = (self._output.deletes or "").lower()
         given = {column.name.lower(): column for column in query.columns}
-        for name in (*self._output.keys, *([marker] if marker else [])):
-            if name.lower() not in given:
-                raise SchemaMismatch(
-                    f"the job's output has no column {name}, by which {self._output.name} is merged",
-                    fix=nearest(name.lower(), given, what="column"),
-                )
+        schema.check_merging(given, self._output)
         own = [column for name, column in given.items() if name != marker]
         names = ", ".join(quoted(column.name.lower()) for column in own)
         if not self._exists:
@@ -110,17 +105,8 @@ class TrinoMergeArea(TrinoIcebergArea):
         found = self._client.execute(
             f"SELECT {keys}, count(*) FROM {self.staged_table} GROUP BY {keys} HAVING count(*) > 1 OR {missing} LIMIT 5"
         )
-        if not found.rows:
-            return
-        names = ", ".join(self._output.keys)
-        raise BadData(
-            f"the job's output has keys ({names}) that are null or not unique; {self._output.name} cannot be merged by them",
-            details=[
-                ", ".join(f"{key}={value!r}" for key, value in zip(self._output.keys, row[:-1], strict=True)) + f": {row[-1]} rows"
-                for row in found.rows
-            ],
-            fix="let the job give one row a key",
-        )
+        if found.rows:
+            raise schema.bad_keys(self._output.name, self._output.keys, found.rows)
 
 
 def _overtaken(exc: BaseException) -> bool:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from framework.catalog import Column
 from framework.publish import is_staging_name, partition_values, staging_name
 from framework.publish.hive import root
-from framework.publish.schema import evolution, fits
+from framework.publish.schema import bad_keys, evolution, fits
 
 TYPES = [
     "tinyint",
@@ -130,3 +130,9 @@ def test_a_table_changes_only_as_its_policy_says_and_for_rows_that_fit_it(policy
         return tuple(Column(*one.split()) for one in text.split(", ") if one)
 
     assert evolution(columns(given), columns("a int, b string"), policy) == columns(wanted)
+
+
+def test_keys_that_are_refused_are_shown_with_the_number_of_their_rows() -> None:
+    error = bad_keys("ops.scores", ["id", "day"], [(1, "mon", 2), (None, "tue", 1)])
+    assert "keys (id, day) that are null or not unique; ops.scores cannot be merged by them" in str(error)
+    assert "id=1, day='mon': 2 rows\n  id=None, day='tue': 1 rows" in str(error)
