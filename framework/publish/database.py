@@ -90,6 +90,7 @@ class DatabaseTable:
 
     def __init__(self, database: Database, output: Jdbc, keys: RunKeys) -> None:
         self._dialect = open_dialect(database)
+        self._client = self._dialect.client
         self.database = database
         self._output = output
         self._keys = keys
@@ -371,15 +372,15 @@ class DatabaseTable:
             explained: errors are raised as this framework's, else as the client's.
         """
         try:
-            with self._dialect.transaction(self.database) as cursor:
+            with self._client.connect(self.database) as connection, connection.cursor() as cursor:
                 yield cursor
         except Exception as exc:
-            if not explained or not self._dialect.is_own(exc):
+            if not explained or not self._client.is_own(exc):
                 raise
             raise self._explain(exc) from exc
 
     def _explain(self, exc: Exception) -> EmrjobsError:
-        return self._dialect.explain(exc, self.database, f"output {self._output.name}")
+        return self._client.explain(exc, self.database, f"output {self._output.name}")
 
     def _again(self, act: Callable[[], _T]) -> _T:
         """Act until it succeeds: after a conflict with another transaction, or a connection that broke with an unknown outcome."""
@@ -387,7 +388,7 @@ class DatabaseTable:
 
         try:
             for attempt in Retrying(
-                retry=retry_if_exception(self._dialect.is_passing),
+                retry=retry_if_exception(self._client.is_passing),
                 wait=wait_random_exponential(multiplier=0.2, max=3),
                 stop=stop_after_attempt(_ATTEMPTS),
                 reraise=True,
@@ -395,7 +396,7 @@ class DatabaseTable:
                 with attempt:
                     return act()
         except Exception as exc:
-            if not self._dialect.is_own(exc):
+            if not self._client.is_own(exc):
                 raise
             raise self._explain(exc) from exc
         raise AssertionError("unreachable")

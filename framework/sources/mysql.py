@@ -71,9 +71,18 @@ def _tls(mode: str) -> dict[str, Any]:
     return {}
 
 
-def is_passing(exc: pymysql.Error) -> bool:
+def is_own(exc: BaseException) -> bool:
+    """True for an error of the server or of PyMySQL."""
+    import pymysql
+
+    return isinstance(exc, pymysql.Error)
+
+
+def is_passing(exc: BaseException) -> bool:
     """True for an error after which the same statements may succeed."""
-    return _refusal(exc) in (Refusal.CONFLICT, Refusal.DOWN)
+    import pymysql
+
+    return isinstance(exc, pymysql.Error) and _refusal(exc) in (Refusal.CONFLICT, Refusal.DOWN)
 
 
 def explain(exc: pymysql.Error, database: Database, what: str) -> EmrjobsError:

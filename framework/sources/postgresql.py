@@ -46,6 +46,20 @@ def connect(database: Database) -> psycopg.Connection[Any]:
     )
 
 
+def is_own(exc: BaseException) -> bool:
+    """True for an error of the server or of psycopg."""
+    import psycopg
+
+    return isinstance(exc, psycopg.Error)
+
+
+def is_passing(exc: BaseException) -> bool:
+    """True for an error after which the same statements may succeed."""
+    import psycopg
+
+    return isinstance(exc, psycopg.OperationalError)
+
+
 def explain(exc: psycopg.Error, database: Database, what: str) -> EmrjobsError:
     """What the database said, as an error of this framework.
 

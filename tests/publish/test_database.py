@@ -20,6 +20,7 @@ from framework.errors import (
 from framework.jobs import EngineKind, Jdbc, Job, Param
 from framework.publish.database import DatabaseTable, RunKeys, keys_of
 from framework.publish.dialects.mysql import MySql
+from framework.sources import mysql
 from framework.sources.jdbc import Database
 
 RUN = "20130308T101500123-export-3f2a9c"
@@ -97,7 +98,7 @@ def test_columns_of_mysql_in_sparks_words(kind: str, given: str, wanted: str) ->
 )
 def test_what_mysql_says_is_an_error_of_this_framework(error: pymysql.Error, kind: type[Exception], passing: bool) -> None:
     database = Database("ops", "mysql", "db", "3306", "ops", "etl", "secret")
-    said = MySql().explain(error, database, "output ops.t")
+    said = mysql.explain(error, database, "output ops.t")
     assert type(said) is kind
     assert "secret" not in str(said)
-    assert MySql().is_passing(error) == passing
+    assert mysql.is_passing(error) == passing

@@ -38,26 +38,15 @@ class Target:
         return bool(self.columns)
 
 
-class Dialect(Protocol):
-    """One kind of database. Names of tables and columns come quoted, but for those in a `Target`.
+class Client(Protocol):
+    """A client for one kind of database: a module of `framework.sources`."""
 
-    Attributes:
-        longest: bytes of a table's name.
-        ddl_commits: a statement that makes or drops a table commits what was done before it.
-        same: compares two values, of which null equals null.
-        once: what an INSERT ends with that does nothing where the key is there.
-        publications: columns of the table of publications.
-    """
+    def connect(self, database: Database) -> AbstractContextManager[Any]:
+        """A connection in a transaction, which is committed when the context is left.
 
-    kind: str
-    longest: int
-    ddl_commits: bool
-    same: str
-    once: str
-    publications: str
-
-    def transaction(self, database: Database) -> AbstractContextManager[Any]:
-        """A cursor; its statements are committed together when the context is left."""
+        Raises:
+            MissingExtra: the client's package is not installed.
+        """
 
     def is_own(self, exc: BaseException) -> bool:
         """True for an error of the database or its client."""
@@ -67,6 +56,27 @@ class Dialect(Protocol):
 
     def explain(self, exc: Any, database: Database, what: str) -> EmrjobsError:
         """What the database said, as an error of this framework; `what` was being done."""
+
+
+class Dialect(Protocol):
+    """One kind of database. Names of tables and columns come quoted, but for those in a `Target`.
+
+    Attributes:
+        client: what connects to it.
+        longest: bytes of a table's name.
+        ddl_commits: a statement that makes or drops a table commits what was done before it.
+        same: compares two values, of which null equals null.
+        once: what an INSERT ends with that does nothing where the key is there.
+        publications: columns of the table of publications.
+    """
+
+    kind: str
+    client: Client
+    longest: int
+    ddl_commits: bool
+    same: str
+    once: str
+    publications: str
 
     def describe(self, cursor: Any, table: str, name: str) -> Target:
         """The table, without columns when there is none.

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from framework.catalog import Column
-from framework.errors import EmrjobsError, SchemaMismatch
-from framework.publish.dialects import STAGE_MARK, Target
+from framework.errors import SchemaMismatch
+from framework.publish.dialects import STAGE_MARK, Client, Target
 from framework.sources import mysql, splits
-from framework.sources.jdbc import Database
 
 _TEXTS = ("char", "varchar", "tinytext", "text", "mediumtext", "longtext", "enum", "set", "json", "time")
 # Types in Spark's words; of any other one Spark gives and takes the text.
@@ -82,6 +80,7 @@ class MySql:
     """MySQL and MariaDB over PyMySQL."""
 
     kind = "mysql"
+    client: Client = mysql
     longest = 64  # MySQL, Identifier Length Limits
     ddl_commits = True
     same = "<=>"
@@ -90,24 +89,6 @@ class MySql:
         "target varchar(64) NOT NULL, publication varchar(255) NOT NULL, run_id varchar(255) NOT NULL, published_rows bigint NOT NULL, "
         "published_at timestamp(6) NOT NULL DEFAULT current_timestamp(6), PRIMARY KEY (target, publication)"
     )
-
-    @contextmanager
-    def transaction(self, database: Database) -> Iterator[Any]:
-        with mysql.connect(database) as connection, connection.cursor() as cursor:
-            yield cursor
-
-    def is_own(self, exc: BaseException) -> bool:
-        import pymysql
-
-        return isinstance(exc, pymysql.Error)
-
-    def is_passing(self, exc: BaseException) -> bool:
-        import pymysql
-
-        return isinstance(exc, pymysql.Error) and mysql.is_passing(exc)
-
-    def explain(self, exc: Any, database: Database, what: str) -> EmrjobsError:
-        return mysql.explain(exc, database, what)
 
     def describe(self, cursor: Any, table: str, name: str) -> Target:
         cursor.execute("SELECT database()")

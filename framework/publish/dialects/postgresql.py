@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from framework.catalog import Column
-from framework.errors import EmrjobsError, SchemaMismatch
-from framework.publish.dialects import Target
+from framework.errors import SchemaMismatch
+from framework.publish.dialects import Client, Target
 from framework.sources import postgresql, splits
-from framework.sources.jdbc import Database
 
 # PostgreSQL's types in Spark's words; of any other one Spark gives and takes the text.
 _SPARK_TYPES = {
@@ -65,6 +63,7 @@ class PostgreSql:
     """PostgreSQL over psycopg."""
 
     kind = "postgresql"
+    client: Client = postgresql
     longest = 63  # NAMEDATALEN
     ddl_commits = False
     same = "IS NOT DISTINCT FROM"
@@ -73,24 +72,6 @@ class PostgreSql:
         "target text, publication text, run_id text NOT NULL, published_rows bigint NOT NULL, "
         "published_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (target, publication)"
     )
-
-    @contextmanager
-    def transaction(self, database: Database) -> Iterator[Any]:
-        with postgresql.connect(database) as connection, connection.cursor() as cursor:
-            yield cursor
-
-    def is_own(self, exc: BaseException) -> bool:
-        import psycopg
-
-        return isinstance(exc, psycopg.Error)
-
-    def is_passing(self, exc: BaseException) -> bool:
-        import psycopg
-
-        return isinstance(exc, psycopg.OperationalError)
-
-    def explain(self, exc: Any, database: Database, what: str) -> EmrjobsError:
-        return postgresql.explain(exc, database, what)
 
     def describe(self, cursor: Any, table: str, name: str) -> Target:
         cursor.execute(_WHERE, [table])
