@@ -374,6 +374,8 @@ class DatabaseTable:
         try:
             with self._client.connect(self.database) as connection, connection.cursor() as cursor:
                 yield cursor
+        except EmrjobsError:  # as when the client is not installed
+            raise
         except Exception as exc:
             if not explained or not self._client.is_own(exc):
                 raise

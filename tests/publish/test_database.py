@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
+import sys
 from typing import Any
 
 import pymysql
 import pytest
 
+from framework.catalog import Column
 from framework.errors import (
     AccessRefused,
     BadData,
     ConfigError,
     DatasetNotFound,
     JobFailed,
+    MissingExtra,
     PublishConflict,
     ServiceUnavailable,
 )
@@ -61,6 +64,14 @@ def test_a_database_that_cannot_be_published_to_is_refused() -> None:
     database = Database("ops", "opensearch", "db", "9200", "ops", "etl", None)
     with pytest.raises(ConfigError, match="connection ops is opensearch; jobs publish to postgresql and mysql only"):
         DatabaseTable(database, Jdbc("ops", "t"), keys(Jdbc("ops", "t")))
+
+
+@pytest.mark.parametrize(("kind", "package"), [("postgresql", "psycopg"), ("mysql", "pymysql")])
+def test_a_client_that_is_not_installed_is_named(kind: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    output = Jdbc("ops", "t")
+    with pytest.raises(MissingExtra, match=r"pip install 'emrjobs\[databases\]'"):
+        DatabaseTable(Database("ops", kind, "db", "1", "ops", "etl", None), output, keys(output)).prepare([Column("id", "int")])
 
 
 def test_a_password_is_not_shown() -> None:
