@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from framework.errors import EmrjobsError, MissingExtra
 from framework.sources.jdbc import Database
-from framework.sources.refusals import Refusal, explained
+from framework.sources.refusals import Refusal, explained, of_state
 
 if TYPE_CHECKING:
     import psycopg
@@ -73,15 +73,9 @@ def explain(exc: psycopg.Error, database: Database, what: str) -> EmrjobsError:
 
 
 def _refusal(state: str, text: str) -> Refusal:
-    """The meaning of a SQLSTATE (PostgreSQL, Appendix A); libpq gives none while it connects."""
-    if state.startswith("28") or "authentication failed" in text:
+    """The meaning of a SQLSTATE; libpq gives none while it connects."""
+    if "authentication failed" in text:
         return Refusal.LOGIN
-    if state == "42501":
-        return Refusal.GRANT
-    if state == "3D000" or (not state and "does not exist" in text):
+    if not state and "does not exist" in text:
         return Refusal.NO_DATABASE
-    if state.startswith(("22", "23", "44")):  # data exceptions, constraints, check options
-        return Refusal.DATA
-    if state.startswith("40") or state == "55P03":
-        return Refusal.CONFLICT
-    return Refusal.DOWN if state[:2] in ("", "08", "53", "57", "58") else Refusal.OTHER
+    return of_state(state)

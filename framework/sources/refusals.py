@@ -21,6 +21,29 @@ class Refusal(enum.Enum):
     OTHER = "anything else"
 
 
+# Classes of SQLSTATEs, and some of them whole (PostgreSQL, Appendix A). Without one the client did not come through.
+_STATES = {
+    "28": Refusal.LOGIN,
+    "42501": Refusal.GRANT,
+    "3D000": Refusal.NO_DATABASE,
+    "22": Refusal.DATA,  # data exceptions, constraints, check options
+    "23": Refusal.DATA,
+    "44": Refusal.DATA,
+    "40": Refusal.CONFLICT,
+    "55P03": Refusal.CONFLICT,
+    "": Refusal.DOWN,  # connection, resources, intervention of an operator, the server itself
+    "08": Refusal.DOWN,
+    "53": Refusal.DOWN,
+    "57": Refusal.DOWN,
+    "58": Refusal.DOWN,
+}
+
+
+def of_state(state: str) -> Refusal:
+    """The meaning of a SQLSTATE, `""` for none."""
+    return _STATES.get(state) or _STATES.get(state[:2], Refusal.OTHER)
+
+
 def explained(refusal: Refusal, message: str, database: Database, what: str, details: Sequence[str] = ()) -> EmrjobsError:
     """The error of a refusal.
 

@@ -27,13 +27,11 @@ from framework.jobs import Jdbc, Job, Sql
 from framework.sources.hdfs import without_authority
 from framework.sources.jdbc import JdbcRead
 from framework.sources.paths import PathRead, line_of
+from framework.sources.refusals import Refusal, of_state
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-# SQLSTATE classes that say "not now": connection, resources, intervention of an operator, the server itself (PostgreSQL,
-# Appendix A). Without a state it was the driver that did not come through.
-_NOT_NOW = ("", "08", "53", "57", "58")
 _NO_TABLE = ("42P01", "42S02")  # PostgreSQL, MySQL
 # MySQL's SQLSTATE for these is the one of any mistake in a statement.
 _MYSQL_DENIED = re.compile(r"command denied to user|^Access denied for user")
@@ -158,20 +156,21 @@ def _in_database(chain: Sequence[Cause], reads: Mapping[str, JdbcRead], where: s
     """What a database or its driver said. With several databases the driver does not say which of them it was."""
     told = next((cause for cause in chain if cause.sqlstate is not None), chain[-1])
     state, read = told.sqlstate or "", next(iter(reads.values()))
+    refusal = of_state(state)
     name = f"input {' or '.join(reads)}"
     database = f"{read.connection} ({read.url.removeprefix('jdbc:')})"
     key = f"connections.{read.connection}"
     message = one_line(told.message).removeprefix("ERROR: ").removeprefix("FATAL: ")
     hint = re.search(r"^\s*Hint: (.+)$", told.message, re.MULTILINE)
-    if state.startswith("28"):
+    if refusal is Refusal.LOGIN:
         return AccessRefused(
             f"{name}: database {database} refused the user or the password",
             where=where,
             fix=f"check {key}.user and {key}.password (`emrjobs config show`)",
         )
-    if state == "42501" or (state == "42000" and _MYSQL_DENIED.search(message)):
+    if refusal is Refusal.GRANT or (state == "42000" and _MYSQL_DENIED.search(message)):
         return AccessRefused(f"{name}: database {database}: {message}", where=where, fix=f"grant it to {key}.user")
-    if state == "3D000" or (state == "42000" and message.startswith("Unknown database")):
+    if refusal is Refusal.NO_DATABASE or (state == "42000" and message.startswith("Unknown database")):
         return DatasetNotFound(f"{name}: {message} at {database}", where=where, fix=f"check {key}.database")
     if state in _NO_TABLE:
         known = _tables(read, spark)
@@ -187,12 +186,12 @@ def _in_database(chain: Sequence[Cause], reads: Mapping[str, JdbcRead], where: s
             details=[read.described],
             fix=hint[1] if hint else None,
         )
-    if state.startswith("22"):
+    if refusal is Refusal.DATA:
         told_of = re.sub(r'^invalid input syntax for type integer: "(.*)"$', r"\1", message)
         return BadData(
             f"{name}: database {database}: {told_of}", where=where, fix="read the column as text: Jdbc(..., types={'column': 'string'})"
         )
-    if state[:2] in _NOT_NOW:
+    if refusal is Refusal.DOWN:
         # The driver's own words can be as little as "The connection attempt failed."
         below = chain[-1]
         more = [below.sentence] if below is not told and "refused" not in message else []
