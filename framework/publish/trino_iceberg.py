@@ -29,7 +29,7 @@ from framework.errors import PublishConflict, SchemaMismatch
 from framework.jobs import LAKE_CATALOG, Table
 from framework.predicates import literal
 from framework.publish import Published, Staged, iceberg, schema, staging_name, threads
-from framework.publish.trino import Column, Executes, Query, aligned, check_columns, quoted, spark_type
+from framework.publish.trino import Column, Executes, Query, aligned, as_catalog, check_columns, quoted, spark_type
 from framework.sources.paths import normalise, split_s3
 
 if TYPE_CHECKING:
@@ -173,22 +173,19 @@ class TrinoIcebergArea:
         """
         table = quoted(LAKE_CATALOG, *self._name.split("."))
         columns = self._client.columns(table)
+        changes = {one.name for one in schema.evolution(as_catalog(query.columns), as_catalog(columns), self._output.schema_changes)}
+        if not changes:
+            return columns
         given, present = ({one.name.lower(): one.type for one in many} for many in (query.columns, columns))
-        if self._output.schema_changes == "fail" or any(name not in given for name in present):
-            return columns  # nothing is changed for what is refused anyway
-        changes = []
-        for name, kind in given.items():
-            if name not in present:
-                present[name] = _iceberg_type(kind)
-                changes.append(f"ADD COLUMN {quoted(name)} {present[name]}")
-            elif self._output.schema_changes == "widen" and schema.widens(spark_type(present[name]), spark_type(kind)):
-                present[name] = kind
-                changes.append(f"ALTER COLUMN {quoted(name)} SET DATA TYPE {kind}")
-        schema.check_fit(given, present, self._name, as_spark=spark_type)
-        for change in changes:
-            self._client.execute(f"ALTER TABLE {table} {change}")
-            _log.info("table %s: %s", self._name, change)
-        return self._client.columns(table) if changes else columns
+        added = {name: _iceberg_type(given[name]) for name in given if name in changes - present.keys()}
+        widened = {name: given[name] for name in present if name in changes}
+        schema.check_fit(given, {**present, **widened, **added}, self._name, as_spark=spark_type)
+        clauses = [f"ADD COLUMN {quoted(name)} {kind}" for name, kind in added.items()]
+        clauses += [f"ALTER COLUMN {quoted(name)} SET DATA TYPE {kind}" for name, kind in widened.items()]
+        for clause in clauses:
+            self._client.execute(f"ALTER TABLE {table} {clause}")
+            _log.info("table %s: %s", self._name, clause)
+        return self._client.columns(table)
 
     def _fork(self) -> None:
         """Register an empty copy of the table under the staging name."""
