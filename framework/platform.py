@@ -201,7 +201,7 @@ class Platform:
     def area(self, spark: SparkSession, job: Job, params: Params, run_id: str) -> StagingArea:
         """Where a run's rows are staged."""
         if isinstance(job.output, jobs.Table):
-            return open_area(spark, self.catalog, self.placed(job.output, job.where), run_id)
+            return open_area(spark, self.catalog, self.placed(job.output, job.where), run_id, where=job.where)
         from framework.publish.jdbc import JdbcArea
 
         table = self.database_table(job, job.output, params, run_id)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 from urllib.parse import unquote
 
-from framework.catalog import Catalog
+from framework.catalog import Catalog, TableInfo
 from framework.errors import SchemaMismatch
 from framework.jobs import Table
 
@@ -97,31 +97,43 @@ class StagingArea(Area, Protocol):
         """The staged rows as they were written, for the checks."""
 
 
-_LOADERS: Mapping[str, tuple[str, str]] = {
+Way: TypeAlias = Literal["iceberg", "hive", "merge"]
+"""How rows get into a table of the catalog."""
+
+_LOADERS: Mapping[Way, tuple[str, str]] = {
     "iceberg": ("framework.publish.iceberg", "IcebergArea"),
     "hive": ("framework.publish.hive", "HiveArea"),
     "merge": ("framework.publish.merge", "MergeArea"),
 }
 
 
-def open_area(spark: SparkSession, catalog: Catalog, output: Table, run_id: str) -> StagingArea:
-    """The staging area of one run for its output.
+def way_of(output: Table, existing: TableInfo | None, *, where: str | None = None) -> Way:
+    """How an output is published, whatever engine computes it.
 
     An existing table keeps the format that it has; the job's format says how a new one is created.
 
     Raises:
         SchemaMismatch: the mode is none that the table's format has.
     """
-    existing = catalog.find(output.name)
     table_format = existing.format if existing else output.format
-    if output.write_mode == "merge":
-        if table_format != "iceberg":
-            raise SchemaMismatch(
-                f"table {output.name} is {table_format}; only Iceberg tables can be merged into", fix="use another table or mode"
-            )
-        kind = "merge"
-    else:
-        kind = "iceberg" if table_format == "iceberg" else "hive"
-    module, name = _LOADERS[kind]
+    if output.write_mode != "merge":
+        return "iceberg" if table_format == "iceberg" else "hive"
+    if table_format != "iceberg":
+        raise SchemaMismatch(
+            f"table {output.name} is {table_format}; only Iceberg tables can be merged into",
+            where=where,
+            fix="use another table or mode",
+        )
+    return "merge"
+
+
+def open_area(spark: SparkSession, catalog: Catalog, output: Table, run_id: str, *, where: str | None = None) -> StagingArea:
+    """The staging area of one run for its output.
+
+    Raises:
+        SchemaMismatch: the mode is none that the table's format has.
+    """
+    existing = catalog.find(output.name)
+    module, name = _LOADERS[way_of(output, existing, where=where)]
     area: StagingArea = getattr(importlib.import_module(module), name)(spark, catalog, output, run_id, existing)
     return area

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework.catalog import Column
-from framework.publish import is_staging_name, partition_values, staging_name
+from framework.errors import SchemaMismatch
+from framework.jobs import Table
+from framework.publish import is_staging_name, partition_values, staging_name, way_of
 from framework.publish.hive import root
 from framework.publish.schema import bad_keys, evolution, fits
 
@@ -130,6 +133,17 @@ def test_a_table_changes_only_as_its_policy_says_and_for_rows_that_fit_it(policy
         return tuple(Column(*one.split()) for one in text.split(", ") if one)
 
     assert evolution(columns(given), columns("a int, b string"), policy) == columns(wanted)
+
+
+def test_an_existing_table_decides_how_it_is_published() -> None:
+    parquet, iceberg = (replace(table("t.one"), format=kind) for kind in ("parquet", "iceberg"))
+    assert way_of(Table("t.one"), None) == "iceberg"
+    assert way_of(Table("t.one"), parquet) == "hive"
+    assert way_of(Table("t.one", format="parquet"), iceberg) == "iceberg"
+    merged = Table("t.one", mode="merge", keys=["id"])
+    assert way_of(merged, iceberg) == "merge"
+    with pytest.raises(SchemaMismatch, match=r"^jobs/a.py:1: table t.one is parquet; only Iceberg tables can be merged into"):
+        way_of(merged, parquet, where="jobs/a.py:1")
 
 
 def test_keys_that_are_refused_are_shown_with_the_number_of_their_rows() -> None:

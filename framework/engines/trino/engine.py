@@ -11,9 +11,9 @@ from framework import sqlfile
 from framework.engines import Counted
 from framework.engines.trino import failures, session, statement
 from framework.engines.trino.client import Progress, TrinoClient
-from framework.errors import ConfigError, EmrjobsError, SchemaMismatch
+from framework.errors import ConfigError, EmrjobsError
 from framework.jobs import Jdbc, Job, Params, Sql, Table
-from framework.publish import Staged
+from framework.publish import Staged, way_of
 from framework.publish.trino import Column, Query, TrinoArea
 from framework.publish.trino_database import TrinoDatabaseArea
 from framework.publish.trino_hive import TrinoHiveArea
@@ -78,20 +78,14 @@ class TrinoEngine:
             return TrinoDatabaseArea(self.client, table, job.output)
         output = platform.placed(job.output, job.where)
         existing = platform.catalog.find(output.name)
-        merges = output.write_mode == "merge"
-        if (existing.format if existing else output.format) == "iceberg":
-            kind = TrinoMergeArea if merges else TrinoIcebergArea
-            area = kind(self.client, platform.catalog, platform.aws, output, run_id, existing, metastore=platform.metastore)
-            if not merges:
-                area.begin()
-            return area
-        if merges:
-            raise SchemaMismatch(
-                f"table {output.name} is {existing.format if existing else output.format}; only Iceberg tables can be merged into",
-                where=job.where,
-                fix="use another table or mode",
-            )
-        return TrinoHiveArea(self.client, platform.catalog, platform.aws, output, run_id, existing, platform.hdfs_in_use)
+        way = way_of(output, existing, where=job.where)
+        if way == "hive":
+            return TrinoHiveArea(self.client, platform.catalog, platform.aws, output, run_id, existing, platform.hdfs_in_use)
+        kind = TrinoMergeArea if way == "merge" else TrinoIcebergArea
+        area = kind(self.client, platform.catalog, platform.aws, output, run_id, existing, metastore=platform.metastore)
+        if way == "iceberg":
+            area.begin()
+        return area
 
     def stage(self, job: Job, inputs: Mapping[str, Any], params: Params, area: TrinoArea) -> tuple[Staged, Counted]:
         """Run the job's statement into `area`, which no reader looks at.
