@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from framework.errors import EmrjobsError
+from framework.jobs import EngineKind
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from framework.ledger import RunRecord
+    from framework.ledger import InputRecord, RunRecord
     from framework.planning import RunPlan
 
 
@@ -148,7 +149,7 @@ def print_summary(record: RunRecord, *, hints: bool = True) -> None:
         [
             ("run", f"{record.run_id}  {record.status} in {record.seconds or 0:.1f} s"),
             ("parameters", ", ".join(f"{name}={value}" for name, value in record.params.items()) or None),
-            ("read", [_input_line(one, record.engine) for one in record.inputs]),
+            ("read", [_input_line(one, EngineKind(record.engine)) for one in record.inputs]),
             ("checks", _check_lines(record)),
             ("published", _output_lines(record)),
             ("seconds", "  ".join(f"{name} {seconds:.1f}" for name, seconds in record.phases.items())),
@@ -158,9 +159,9 @@ def print_summary(record: RunRecord, *, hints: bool = True) -> None:
     )
 
 
-def _input_line(one: Any, engine: str) -> str:
-    # Trino tells how many rows a statement read, and not from which table.
-    facts = [f"{one.rows:,} rows" if one.rows is not None else one.kind if engine in ("trino", "presto") else "not scanned"]
+def _input_line(one: InputRecord, engine: EngineKind) -> str:
+    # A SQL server tells how many rows a statement read, and not from which table.
+    facts = [f"{one.rows:,} rows" if one.rows is not None else one.kind if engine.federated else "not scanned"]
     if one.files is not None:
         facts.append(f"{one.files} files, {size(one.size_bytes or 0)}")
     if one.partitions is not None:
