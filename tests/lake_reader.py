@@ -31,7 +31,7 @@ class Seen:
 
 
 class Lake:
-    """Reads Iceberg tables, and unpartitioned Parquet tables in the Hive layout, from Glue and S3.
+    """Reads Iceberg tables, and Parquet tables in the Hive layout, from Glue and S3.
 
     Args:
         clients: a boto3 client by the service's name.
@@ -63,6 +63,8 @@ class Lake:
             return Seen((), (), ())
         if "metadata_location" in described.get("Parameters", {}):
             return self._of_iceberg(described["Parameters"]["metadata_location"])
+        if described.get("PartitionKeys"):
+            return self._of_partitions(database, table, described["PartitionKeys"])
         return _seen(self._files(described["StorageDescriptor"]["Location"]), [])
 
     def _of_iceberg(self, metadata: str) -> Seen:
@@ -71,6 +73,16 @@ class Lake:
         table = StaticTable.from_metadata(metadata, self._iceberg)
         found = [row["partition"] for row in table.inspect.partitions().to_pylist()] if table.spec().fields else []
         return _seen(table.scan().to_arrow().to_pylist(), found)
+
+    def _of_partitions(self, database: str, table: str, keys: list[dict[str, Any]]) -> Seen:
+        rows, found = [], []
+        for page in self._clients("glue").get_paginator("get_partitions").paginate(DatabaseName=database, TableName=table):
+            for one in page["Partitions"]:
+                texts = zip(keys, one["Values"], strict=True)
+                values = {key["Name"]: int(text) if key["Type"] in ("int", "bigint") else text for key, text in texts}
+                rows += [{**row, **values} for row in self._files(one["StorageDescriptor"]["Location"])]
+                found.append(values)
+        return _seen(rows, found)
 
     def _files(self, folder: str) -> list[dict[str, Any]]:
         s3 = self._clients("s3")

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import io
 import json
 import re
 import subprocess
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from conformance import crashing
+from lake_reader import Lake
 
 from framework.config.loader import Loaded
 from framework.jobs import Jdbc
@@ -25,7 +25,6 @@ from framework.maintenance import vacuum
 from framework.platform import Platform
 from framework.runner import run_job
 from framework.sources import postgresql
-from framework.sources.paths import split_s3
 
 Rows = list[tuple[int, int]]
 
@@ -92,6 +91,7 @@ class Matrix:
     def __init__(self, platform: Platform, loaded: Loaded) -> None:
         self._platform = platform
         self._loaded = loaded
+        self._lake = Lake.of(platform.aws)
         self._suffix = uuid.uuid4().hex[:8]
         self._known: dict[str, Rows] = {}
 
@@ -162,38 +162,7 @@ class Matrix:
         if isinstance(output, Jdbc):
             with postgresql.connect(self._platform.open_connection(output.connection)) as connection:
                 return [(row[0], row[1]) for row in connection.execute(f"SELECT id, day FROM {output.table} ORDER BY 1, 2").fetchall()]
-        info = self._platform.table(output.name)
-        if kind == "iceberg":
-            return self._of_iceberg(info.raw["Parameters"]["metadata_location"])
-        return sorted((number, int(one.values[0])) for one in self._platform.catalog.partitions(info) for number in self._ids(one.location))
-
-    def _of_iceberg(self, metadata: str) -> Rows:
-        from pyiceberg.table import StaticTable
-
-        aws = self._platform.aws
-        keys = aws.credentials()
-        assert keys is not None
-        properties = {
-            "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO",
-            "s3.endpoint": aws.endpoint("s3") or "",
-            "s3.region": aws.region,
-            "s3.access-key-id": keys.key_id,
-            "s3.secret-access-key": keys.secret,
-        }
-        table = StaticTable.from_metadata(metadata, properties)
-        return sorted((row["id"], row["day"]) for row in table.scan().to_arrow().to_pylist())
-
-    def _ids(self, folder: str) -> list[int]:
-        import pyarrow.parquet
-
-        s3 = self._platform.aws.client("s3")
-        bucket, prefix = split_s3(folder)
-        found: list[int] = []
-        for item in s3.list_objects_v2(Bucket=bucket, Prefix=f"{prefix.rstrip('/')}/").get("Contents", []):
-            if item["Key"].endswith(".parquet"):
-                data = s3.get_object(Bucket=bucket, Key=item["Key"])["Body"].read()
-                found += pyarrow.parquet.read_table(io.BytesIO(data), columns=["id"])["id"].to_pylist()
-        return found
+        return sorted((row[0], row[1]) for row in self._lake.read(output.name).rows)
 
     def _put(self, kind: str, rows: Rows) -> None:
         """The input: these rows, and padding, so that it can be cut in the middle."""
