@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,15 @@ from conformance import cells
 
 from framework.config.loader import Loaded, load
 from framework.discovery import discover
-from framework.jobs import Job
+from framework.engines.spark import conf
+from framework.engines.spark.databases import Databases
+from framework.jobs import Jdbc, Job, Table
 from framework.ledger import RunRecord
 from framework.local.target import open_platform, supervisor
 from framework.platform import Platform
+from framework.publish import Published, open_area
 from framework.runner import run_job
+from framework.sources import jdbc
 
 _OUTCOMES = pytest.StashKey[dict[cells.Cell, bool]]()
 
@@ -69,6 +74,55 @@ def run(platform: Platform) -> Callable[..., RunRecord]:
         return run_job(chosen, params, platform)
 
     return one
+
+
+@pytest.fixture(scope="module")
+def spark(platform: Platform) -> Iterator[Any]:
+    """A session that reads and writes the module's platform."""
+    with platform.spark() as session:
+        conf.prepare(session, platform.aws)
+        yield session
+
+
+@pytest.fixture
+def table() -> str:
+    """The name of a table that does not exist."""
+    return f"conformance.t_{uuid.uuid4().hex[:10]}"
+
+
+@pytest.fixture
+def publish(spark: Any, platform: Platform) -> Callable[..., Published]:
+    """Publish rows to a table as one run of a Spark job does."""
+
+    def one(output: Table, rows: list[tuple[Any, ...]], schema: str) -> Published:
+        area = open_area(spark, platform.catalog, output, f"20240101T000000-test-{uuid.uuid4().hex[:6]}")
+        area.write(spark.createDataFrame(rows, schema))
+        return area.publish()
+
+    return one
+
+
+@pytest.fixture
+def read_of(platform: Platform, connection: str) -> Callable[..., jdbc.JdbcRead]:
+    """A read of one table of the database that the module's own `connection` names."""
+
+    def one(table: str, *, connections: int = 4, changes: dict[str, Any] | None = None, **how: Any) -> jdbc.JdbcRead:
+        entry = platform.settings.connections[connection].model_copy(update={"max_connections": connections, **(changes or {})})
+        return jdbc.resolve("rows", Jdbc(connection, table, **how), {}, {connection: entry}, platform.resolver, where="jobs/a.py:1")
+
+    return one
+
+
+@pytest.fixture
+def rows(spark: Any, read_of: Callable[..., jdbc.JdbcRead]) -> Callable[..., list[tuple[Any, ...]]]:
+    """What Spark gets by a read of that database."""
+
+    def collected(table: str, **how: Any) -> list[tuple[Any, ...]]:
+        read = read_of(table, **how)
+        with Databases(spark, {"rows": read}) as databases:
+            return [tuple(row) for row in databases.frame(read).collect()]
+
+    return collected
 
 
 @pytest.fixture(scope="session")

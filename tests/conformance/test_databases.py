@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 import psycopg
 import pytest
 
-from framework import Jdbc, Job, Table
-from framework.engines.spark import conf
+from framework import Job, Table
 from framework.engines.spark.databases import Databases
 from framework.engines.spark.failures import explain_run
 from framework.jobs import EngineKind
 from framework.platform import Platform
-from framework.sources import jdbc, splits
+from framework.sources import jdbc, postgresql, splits
 
 pytestmark = [pytest.mark.services, pytest.mark.spark, pytest.mark.timeout(900)]
 
+CONNECTION = "airline_ops"
 KINDS = """
 create table kinds (id int primary key, bare numeric, money numeric(5,2), wide numeric(38,10), f4 real, f8 float8, at timestamp,
     at_zone timestamptz, day date, clock time, yes boolean, u uuid, j json, jb jsonb, bytes bytea, numbers int[], texts text[],
@@ -47,23 +47,9 @@ insert into kinds (id, day) values (6, 'infinity')
 
 
 @pytest.fixture(scope="module")
-def spark(platform: Platform) -> Iterator[Any]:
-    with platform.spark() as session:
-        conf.prepare(session, platform.aws)
-        yield session
-
-
-@pytest.fixture(scope="module")
 def database(platform: Platform) -> Iterator[psycopg.Connection[Any]]:
-    entry, text = platform.settings.connections["airline_ops"], platform.resolver.text
-    with psycopg.connect(
-        host=text(entry.host),
-        port=text(entry.port),
-        user=text(entry.user),
-        password=text(entry.password or ""),
-        dbname=entry.database,
-        autocommit=True,
-    ) as connection:
+    with postgresql.connect(platform.open_connection(CONNECTION)) as connection:
+        connection.autocommit = True
         connection.execute(KINDS)
         connection.execute(FULL)
         for statement in FURTHER.split(";\n"):
@@ -79,22 +65,8 @@ def database(platform: Platform) -> Iterator[psycopg.Connection[Any]]:
 
 
 @pytest.fixture
-def read_of(platform: Platform) -> Callable[..., jdbc.JdbcRead]:
-    def one(table: str, *, connections: int = 4, **how: Any) -> jdbc.JdbcRead:
-        entries = {"ops": platform.settings.connections["airline_ops"].model_copy(update={"max_connections": connections})}
-        return jdbc.resolve("rows", Jdbc("ops", table, **how), {}, entries, platform.resolver, where="jobs/a.py:1")
-
-    return one
-
-
-@pytest.fixture
-def rows(spark: Any, read_of: Any) -> Callable[..., list[tuple[Any, ...]]]:
-    def collected(table: str, **how: Any) -> list[tuple[Any, ...]]:
-        read = read_of(table, **how)
-        with Databases(spark, {"rows": read}) as databases:
-            return [tuple(row) for row in databases.frame(read).collect()]
-
-    return collected
+def connection() -> str:
+    return CONNECTION
 
 
 @pytest.mark.usefixtures("database")
@@ -125,13 +97,17 @@ def test_what_no_type_of_spark_holds_ends_the_read_or_comes_as_text(
     assert text in found
 
 
-def sizes_of(spark: Any, read: jdbc.JdbcRead) -> tuple[list[int], int]:
-    """Rows of each part, and how many different rows there are."""
+def check_parts(spark: Any, read: jdbc.JdbcRead) -> None:
+    """A read of a table of 9,000 rows, which have ids from 1 on, gives each of them once and in two even parts."""
     from pyspark.sql import functions as F
 
     with Databases(spark, {"rows": read}) as databases:
         frame = databases.frame(read).select("id", F.spark_partition_id().alias("part")).collect()
-    return sorted(Counter(row["part"] for row in frame).values()), len({row["id"] for row in frame})
+    sizes = sorted(Counter(row["part"] for row in frame).values())
+    wanted = 8000 if read.predicate else 9000
+    assert sum(sizes) == len({row["id"] for row in frame}) == wanted
+    assert len(sizes) == 2
+    assert sizes[0] > 0.35 * wanted
 
 
 @pytest.mark.usefixtures("database")
@@ -140,11 +116,7 @@ def test_a_read_in_parts_gives_every_row_once_and_even_parts(
     how: dict[str, str], spark: Any, read_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(splits, "MIN_ROWS", 1000)
-    sizes, different = sizes_of(spark, read_of("skewed", **how))
-    wanted = 8000 if "where" in how else 9000
-    assert sum(sizes) == different == wanted
-    assert len(sizes) == 2
-    assert sizes[0] > 0.35 * wanted
+    check_parts(spark, read_of("skewed", **how))
 
 
 def test_a_small_read_stays_one_statement(spark: Any, read_of: Any, database: Any) -> None:

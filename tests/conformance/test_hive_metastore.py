@@ -7,14 +7,12 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conformance import test_publish as shared
 
 from framework.catalog import Column, Partition, TableInfo, pruning
 from framework.config.loader import Loaded, load
-from framework.engines.spark import conf
 from framework.errors import PublishConflict
 from framework.local.target import open_platform
 from framework.platform import Platform
@@ -29,14 +27,7 @@ def platform(root: Path, platform: Platform) -> Iterator[Platform]:
         yield opened
 
 
-@pytest.fixture(scope="module")
-def spark(platform: Platform) -> Iterator[Any]:
-    with platform.spark() as session:
-        conf.prepare(session, platform.aws)
-        yield session
-
-
-table, publish, seen = shared.table, shared.publish, shared.seen
+publish, seen = shared.publish, shared.seen
 
 # Everything of the publish suite that goes through the catalog; schema rules do not depend on it, and which partitions are listed
 # is tested below: the metastore evaluates no dates.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 
 from framework import Job, Param, Path, Table
 from framework.datasets import PATH_FORMATS
-from framework.engines.spark import conf, read
+from framework.engines.spark import read
 from framework.engines.spark.databases import Databases
 from framework.jobs import EngineKind
 from framework.platform import Platform
@@ -22,13 +22,6 @@ pytestmark = [pytest.mark.services, pytest.mark.spark, pytest.mark.timeout(900)]
 
 SCHEMA = "id int, name string, at timestamp"
 ROWS = [(1, "a,b", dt.datetime(2024, 1, 1, 12, 30)), (2, None, dt.datetime(2024, 1, 2))]
-
-
-@pytest.fixture(scope="module")
-def spark(platform: Platform) -> Iterator[Any]:
-    with platform.spark() as session:
-        conf.prepare(session, platform.aws)
-        yield session
 
 
 def reading(dataset: Path | Table) -> Job:

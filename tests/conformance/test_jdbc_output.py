@@ -16,7 +16,6 @@ from conformance.test_mysql import FULL as MYSQL_FULL
 from conformance.test_mysql import KINDS as MYSQL_KINDS
 
 from framework import Jdbc, Job, Param
-from framework.engines.spark import conf
 from framework.errors import BadData, ChecksFailed, SchemaMismatch, ServiceUnavailable, UserError
 from framework.jobs import EngineKind
 from framework.maintenance import rollback, vacuum
@@ -27,13 +26,6 @@ pytestmark = [pytest.mark.services, pytest.mark.spark, pytest.mark.slow, pytest.
 
 Rows = list[tuple[Any, ...]]
 DAY1, DAY2 = dt.date(2024, 1, 1), dt.date(2024, 1, 2)
-
-
-@pytest.fixture(scope="module")
-def spark(platform: Platform) -> Iterator[Any]:
-    with platform.spark() as session:
-        conf.prepare(session, platform.aws)
-        yield session
 
 
 class Base:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from framework.engines.spark import conf
 from framework.errors import BadData, SchemaMismatch
 from framework.jobs import Table
 from framework.platform import Platform
@@ -19,26 +17,9 @@ pytestmark = [pytest.mark.services, pytest.mark.spark, pytest.mark.timeout(900)]
 SCHEMA = "id int, name string, gone boolean"
 
 
-@pytest.fixture(scope="module")
-def spark(platform: Platform) -> Iterator[Any]:
-    with platform.spark() as session:
-        conf.prepare(session, platform.aws)
-        yield session
-
-
 @pytest.fixture
-def table() -> str:
-    return f"conformance.m_{uuid.uuid4().hex[:10]}"
-
-
-@pytest.fixture
-def publish(spark: Any, platform: Platform) -> Callable[..., Any]:
-    def one(output: Table, rows: list[tuple[Any, ...]], schema: str = SCHEMA) -> Any:
-        area = open_area(spark, platform.catalog, output, f"20240101T000000-test-{uuid.uuid4().hex[:6]}")
-        area.write(spark.createDataFrame(rows, schema))
-        return area.publish()
-
-    return one
+def publish(publish: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda output, rows, schema=SCHEMA: publish(output, rows, schema)
 
 
 def rows_of(spark: Any, table: str) -> list[tuple[Any, ...]]:

@@ -8,17 +8,15 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from conformance.test_databases import sizes_of
+from conformance.test_databases import check_parts
 
-from framework import Jdbc
-from framework.engines.spark import conf
 from framework.engines.spark.databases import Databases
 from framework.errors import AccessRefused, DatasetNotFound, ServiceUnavailable
 from framework.local import mysql
 from framework.local.service import Endpoint
 from framework.local.supervisor import Supervisor
 from framework.platform import Platform
-from framework.sources import jdbc, splits
+from framework.sources import splits
 
 pytestmark = [pytest.mark.services, pytest.mark.spark, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -39,13 +37,6 @@ FULL_READ = (
     dt.datetime(2024, 2, 29, 23, 59, 59, 999999), dt.datetime(2024, 3, 31, 2, 30, 0, 1), 2013, "ab  ", "grü\U0001f6e9", "tab\t\\",
     bytearray(b"\x00\xff"), bytearray(b"\x00"), "grün", "a,b", '{"a":  1}',
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def spark(platform: Platform) -> Iterator[Any]:
-    with platform.spark() as session:
-        conf.prepare(session, platform.aws)
-        yield session
 
 
 @pytest.fixture(scope="module")
@@ -79,22 +70,8 @@ def ask(server: Endpoint) -> Iterator[Callable[..., Any]]:
 
 
 @pytest.fixture
-def read_of(platform: Platform, ask: Any) -> Callable[..., jdbc.JdbcRead]:
-    def one(table: str, *, connections: int = 4, changes: dict[str, Any] | None = None, **how: Any) -> jdbc.JdbcRead:
-        entry = platform.settings.connections["fleet"].model_copy(update={"max_connections": connections, **(changes or {})})
-        return jdbc.resolve("rows", Jdbc("fleet", table, **how), {}, {"fleet": entry}, platform.resolver, where="jobs/a.py:1")
-
-    return one
-
-
-@pytest.fixture
-def rows(spark: Any, read_of: Any) -> Callable[..., list[tuple[Any, ...]]]:
-    def collected(table: str, **how: Any) -> list[tuple[Any, ...]]:
-        read = read_of(table, **how)
-        with Databases(spark, {"rows": read}) as databases:
-            return [tuple(row) for row in databases.frame(read).collect()]
-
-    return collected
+def connection(ask: Any) -> str:
+    return "fleet"
 
 
 def test_the_planes_of_the_sample_are_there(ask: Any) -> None:
@@ -114,11 +91,7 @@ def test_a_read_in_parts_gives_every_row_once_and_even_parts(
     table: str, how: dict[str, str], spark: Any, read_of: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(splits, "MIN_ROWS", 1000)
-    sizes, different = sizes_of(spark, read_of(table, **how))
-    wanted = 8000 if "where" in how else 9000
-    assert sum(sizes) == different == wanted
-    assert len(sizes) == 2
-    assert sizes[0] > 0.35 * wanted
+    check_parts(spark, read_of(table, **how))
 
 
 def test_a_run_holds_no_more_connections_than_its_entry_allows(spark: Any, read_of: Any, ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,7 +57,7 @@ def run_sql(platform: Platform) -> shared.RunSql:
     return one
 
 
-table, seen = shared.table, shared.seen
+seen = shared.seen
 
 
 @pytest.mark.parametrize("table_format", ["parquet", "orc"])

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from framework.engines.spark import conf, read
+from framework.engines.spark import read
 from framework.errors import PublishConflict, SchemaMismatch
 from framework.jobs import TABLE_FORMATS, Table
 from framework.platform import Platform
@@ -31,26 +30,9 @@ def row(number: int, day: dt.date = DAY1, name: str | None = "plain") -> tuple[A
 AWKWARD = [row(1, name='a,"b"\\c'), row(2, name=None), row(3, name="ünï, cödé"), row(4, DAY2, name=" spaces ")]
 
 
-@pytest.fixture(scope="module")
-def spark(platform: Platform) -> Iterator[Any]:
-    with platform.spark() as session:
-        conf.prepare(session, platform.aws)
-        yield session
-
-
 @pytest.fixture
-def table() -> str:
-    return f"conformance.t_{uuid.uuid4().hex[:10]}"
-
-
-@pytest.fixture
-def publish(spark: Any, platform: Platform) -> Callable[..., Any]:
-    def one(output: Table, rows: Rows, schema: str = SCHEMA) -> Any:
-        area = open_area(spark, platform.catalog, output, f"20240101T000000-test-{uuid.uuid4().hex[:6]}")
-        area.write(spark.createDataFrame(rows, schema))
-        return area.publish()
-
-    return one
+def publish(publish: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda output, rows, schema=SCHEMA: publish(output, rows, schema)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import os
 import signal
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -46,11 +45,6 @@ NAMED = ("airline_ops", "search")
 @pytest.fixture(scope="module")
 def client(platform: Platform) -> TrinoClient:
     return TrinoClient(platform.trino_url(NAMED), "tests")
-
-
-@pytest.fixture
-def table() -> str:
-    return f"conformance.t_{uuid.uuid4().hex[:10]}"
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def platform(root: Path, platform: Platform) -> Iterator[Platform]:
         yield opened
 
 
-client, table, run_sql, seen = shared.client, shared.table, shared.run_sql, shared.seen
+client, run_sql, seen = shared.client, shared.run_sql, shared.seen
 
 # What goes through the catalog, once for each of its ways; statements, their mistakes and a killed server do not depend on it.
 
