@@ -389,16 +389,13 @@ class DatabaseTable:
         from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
         try:
-            for attempt in Retrying(
+            return Retrying(
                 retry=retry_if_exception(self._client.is_passing),
                 wait=wait_random_exponential(multiplier=0.2, max=3),
                 stop=stop_after_attempt(_ATTEMPTS),
                 reraise=True,
-            ):
-                with attempt:
-                    return act()
+            )(act)
         except Exception as exc:
             if not self._client.is_own(exc):
                 raise
             raise self._explain(exc) from exc
-        raise AssertionError("unreachable")

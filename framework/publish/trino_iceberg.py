@@ -208,17 +208,14 @@ class TrinoIcebergArea:
         from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
         try:
-            for attempt in Retrying(
+            return Retrying(
                 retry=retry_if_exception_type(CommitFailedException),
                 wait=wait_random_exponential(multiplier=0.05, max=2),
                 stop=stop_after_attempt(_ATTEMPTS),
                 reraise=True,
-            ):
-                with attempt:
-                    return self._commit_once()
+            )(self._commit_once)
         except CommitFailedException as exc:
             raise PublishConflict(f"{self._name} changed while this run was publishing: {exc}", fix="run the job again") from exc
-        raise AssertionError("unreachable")
 
     def _commit_once(self) -> Published:
         from framework.publish.lake_files import Append, Overwrite, data_files, partition_path

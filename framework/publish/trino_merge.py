@@ -55,19 +55,16 @@ class TrinoMergeArea(TrinoIcebergArea):
         from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
         try:
-            for attempt in Retrying(
+            return Retrying(
                 retry=retry_if_exception(_overtaken),
                 wait=wait_random_exponential(multiplier=0.2, max=5),
                 stop=stop_after_attempt(_ATTEMPTS),
                 reraise=True,
-            ):
-                with attempt:
-                    return self._merge()
+            )(self._merge)
         except Exception as exc:
             if _overtaken(exc):
                 raise PublishConflict(f"{self._name} changed while this run was publishing: {exc}", fix="run the job again") from exc
             raise
-        raise AssertionError("unreachable")
 
     def _merge(self) -> Published:
         assert self._staged is not None, "write() comes first"
