@@ -11,14 +11,16 @@ import json
 import re
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from framework.local.aws.answers import ApiError
 from framework.local.aws.database import Database
 from framework.local.aws.router import ACCOUNT_ID
+
+_T = TypeVar("_T")
 
 VERSION = 1
 # `input` columns hold the JSON of DatabaseInput, TableInput, PartitionInput as the caller gave it; `key` of a partition is the
@@ -210,6 +212,17 @@ def not_found(message: str) -> ApiError:
 def already_exists(message: str) -> ApiError:
     """The error of something that is there already."""
     return ApiError("AlreadyExistsException", message)
+
+
+def one_by_one(entries: Iterable[_T], act: Callable[[_T], None], told: Callable[[_T], dict[str, Any]]) -> dict[str, Any]:
+    """The answer of a batch: its `Errors` are what is `told` of the entries that `act` refused; the others are done."""
+    errors = []
+    for entry in entries:
+        try:
+            act(entry)
+        except ApiError as error:
+            errors.append({**told(entry), "ErrorDetail": detail(error)})
+    return {"Errors": errors}
 
 
 def detail(error: ApiError) -> dict[str, str]:

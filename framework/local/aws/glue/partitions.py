@@ -13,12 +13,12 @@ from framework.local.aws.glue.catalog import (
     GlueOperation,
     Table,
     already_exists,
-    detail,
     find_table,
     invalid,
     limited,
     not_found,
     now,
+    one_by_one,
     only,
     page_size,
     position,
@@ -43,15 +43,11 @@ def create_partition(catalog: Catalog, request: dict[str, Any]) -> dict[str, Any
 def batch_create_partition(catalog: Catalog, request: dict[str, Any]) -> dict[str, Any]:
     """At most 100. Those that cannot be created are told in `Errors`; the others are."""
     inputs = limited(request, "PartitionInputList", 100)
-    errors = []
     with catalog.write() as connection:
         table = find_table(catalog, connection, request)
-        for given in inputs:
-            try:
-                _create(connection, table, given)
-            except ApiError as error:
-                errors.append({"PartitionValues": given.get("Values") or [], "ErrorDetail": detail(error)})
-    return {"Errors": errors}
+        return one_by_one(
+            inputs, lambda given: _create(connection, table, given), lambda given: {"PartitionValues": given.get("Values") or []}
+        )
 
 
 def get_partition(catalog: Catalog, request: dict[str, Any]) -> dict[str, Any]:
@@ -112,16 +108,13 @@ def batch_update_partition(catalog: Catalog, request: dict[str, Any]) -> dict[st
     entries = limited(request, "Entries", 100)
     if not entries:
         raise invalid("Value '[]' at 'entries' failed to satisfy constraint: Member must have length greater than or equal to 1")
-    errors = []
     with catalog.write() as connection:
         table = find_table(catalog, connection, request)
-        for entry in entries:
-            values = required(entry, "PartitionValueList", list)
-            try:
-                _update(connection, table, values, required(entry, "PartitionInput", dict))
-            except ApiError as error:
-                errors.append({"PartitionValueList": values, "ErrorDetail": detail(error)})
-    return {"Errors": errors}
+        return one_by_one(
+            entries,
+            lambda entry: _update(connection, table, required(entry, "PartitionValueList", list), required(entry, "PartitionInput", dict)),
+            lambda entry: {"PartitionValueList": required(entry, "PartitionValueList", list)},
+        )
 
 
 def delete_partition(catalog: Catalog, request: dict[str, Any]) -> dict[str, Any]:
@@ -133,17 +126,10 @@ def delete_partition(catalog: Catalog, request: dict[str, Any]) -> dict[str, Any
 
 def batch_delete_partition(catalog: Catalog, request: dict[str, Any]) -> dict[str, Any]:
     """At most 25. Those that are not there are told in `Errors`; the others are deleted."""
-    entries = limited(request, "PartitionsToDelete", 25)
-    errors = []
+    wanted = [entry.get("Values") or [] for entry in limited(request, "PartitionsToDelete", 25)]
     with catalog.write() as connection:
         table = find_table(catalog, connection, request)
-        for entry in entries:
-            values = entry.get("Values") or []
-            try:
-                _delete(connection, table, values)
-            except ApiError as error:
-                errors.append({"PartitionValues": values, "ErrorDetail": detail(error)})
-    return {"Errors": errors}
+        return one_by_one(wanted, lambda values: _delete(connection, table, values), lambda values: {"PartitionValues": values})
 
 
 def find_partition(connection: sqlite3.Connection, table: Table, values: Sequence[str]) -> int:

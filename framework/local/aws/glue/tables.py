@@ -17,13 +17,13 @@ from framework.local.aws.glue.catalog import (
     already_exists,
     arn,
     check_catalog,
-    detail,
     find_database,
     find_table,
     folded,
     limited,
     not_found,
     now,
+    one_by_one,
     only,
     page_size,
     paged,
@@ -173,15 +173,11 @@ def delete_table(catalog: Catalog, request: dict[str, Any]) -> dict[str, Any]:
 
 def batch_delete_table(catalog: Catalog, request: dict[str, Any]) -> dict[str, Any]:
     names = limited(request, "TablesToDelete", 100)
-    errors = []
     with catalog.write() as connection:
         find_database(catalog, connection, request)
-        for name in names:
-            try:
-                _delete_table(catalog, connection, {**request, "Name": name})
-            except ApiError as error:
-                errors.append({"TableName": name, "ErrorDetail": detail(error)})
-    return {"Errors": errors}
+        return one_by_one(
+            names, lambda name: _delete_table(catalog, connection, {**request, "Name": name}), lambda name: {"TableName": name}
+        )
 
 
 def get_table_version(catalog: Catalog, request: dict[str, Any]) -> dict[str, Any]:
@@ -214,15 +210,13 @@ def delete_table_version(catalog: Catalog, request: dict[str, Any]) -> dict[str,
 
 def batch_delete_table_version(catalog: Catalog, request: dict[str, Any]) -> dict[str, Any]:
     versions = limited(request, "VersionIds", 100)
-    errors = []
     with catalog.write() as connection:
         table = find_table(catalog, connection, request)
-        for version in versions:
-            try:
-                _delete_version(connection, table, version)
-            except ApiError as error:
-                errors.append({"TableName": table.name, "VersionId": version, "ErrorDetail": detail(error)})
-    return {"Errors": errors}
+        return one_by_one(
+            versions,
+            lambda version: _delete_version(connection, table, version),
+            lambda version: {"TableName": table.name, "VersionId": version},
+        )
 
 
 def get_partition_indexes(catalog: Catalog, request: dict[str, Any]) -> dict[str, Any]:
