@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from framework.local.aws.emr import classifications, lifecycle, nodes, rules, store
+from framework.local.aws.emr import classifications, nodes, rules, store, transitions
 from framework.local.aws.emr.faults import Kind
 from framework.local.aws.emr.operation import (
     Emr,
@@ -182,12 +182,12 @@ def terminate_job_flows(emr: Emr, request: dict[str, Any]) -> dict[str, Any]:
     protected, ended = False, []
     with emr.database.write() as connection:
         for cluster in [find_job_flow(emr, connection, cluster_id) for cluster_id in ids]:
-            if cluster.state not in lifecycle.ACTIVE:
+            if cluster.state not in transitions.ACTIVE:
                 continue
             if cluster.document["TerminationProtected"]:
                 protected = True
                 continue
-            lifecycle.terminate(connection, cluster, store.now(), "USER_REQUEST", "Terminated by user request")
+            transitions.terminate(connection, cluster, store.now(), "USER_REQUEST", "Terminated by user request")
             cluster.save(connection)
             ended.append(cluster.id)
     for cluster_id in ended:
@@ -230,7 +230,7 @@ def modify_cluster(emr: Emr, request: dict[str, Any]) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     with emr.database.write() as connection:
         cluster = find_cluster(emr, connection, request["ClusterId"])
-        if cluster.state not in lifecycle.ACTIVE:
+        if cluster.state not in transitions.ACTIVE:
             raise invalid_request("A job flow that is shutting down, terminating, or finished may not be modified.")
         if "StepConcurrencyLevel" in request:
             rules.step_concurrency(request["StepConcurrencyLevel"])

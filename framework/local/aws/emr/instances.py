@@ -9,7 +9,7 @@ from typing import Any
 
 from framework.local.aws.answers import ApiError
 from framework.local.aws.database import Database
-from framework.local.aws.emr import classifications, lifecycle, nodes, rules, scaling, store
+from framework.local.aws.emr import classifications, nodes, rules, scaling, store, transitions
 from framework.local.aws.emr.delays import Delays
 from framework.local.aws.emr.faults import Rule
 from framework.local.aws.emr.operation import (
@@ -180,7 +180,7 @@ def modify_instance_fleet(emr: Emr, request: dict[str, Any]) -> dict[str, Any]:
 def _resize(delays: Delays, connection: sqlite3.Connection, cluster: Cluster, collection: Collection, ending: Any = ()) -> None:
     """Ask for what a group or fleet lacks and end what it has too much of; a cluster that starts gets it with all the rest."""
     now = store.now()
-    if cluster.state in lifecycle.READY:
+    if cluster.state in transitions.READY:
         nodes.resize(connection, collection, now, delays.provisioning, ending)
         return
     nodes.shrink(connection, collection, now, ending)
@@ -219,7 +219,7 @@ def interrupt_spot(database: Database, controller: Mover, rule: Rule) -> None:
 
 def _spot_instances(connection: sqlite3.Connection, rule: Rule) -> Iterator[tuple[Cluster, Collection, Document]]:
     """Running Spot instances that a rule is about, newest cluster and newest instance first."""
-    for cluster_id in reversed(store.clusters_in(connection, lifecycle.READY)):
+    for cluster_id in reversed(store.clusters_in(connection, transitions.READY)):
         cluster = store.cluster(connection, cluster_id)
         if cluster is None or not any(fnmatchcase(name, rule.cluster) for name in (cluster.id, cluster.document["Name"])):
             continue

@@ -18,15 +18,14 @@ from typing import Any
 
 from framework.local.aws.answers import ApiError
 from framework.local.aws.database import Database
-from framework.local.aws.emr import nodes, scaler, store
+from framework.local.aws.emr import nodes, scaler, store, transitions
 from framework.local.aws.emr.contract import ClusterSpec, Executor, Outcome, Roles, Work, WorkKind
 from framework.local.aws.emr.delays import Delays
 from framework.local.aws.emr.store import Cluster, Document, Step
+from framework.local.aws.emr.transitions import ACTIVE, READY
 
 _log = logging.getLogger(__name__)
 
-ACTIVE = ("STARTING", "BOOTSTRAPPING", "RUNNING", "WAITING")
-READY = ("RUNNING", "WAITING")
 _UNFINISHED = (*ACTIVE, "TERMINATING")
 TERMINATE = ("TERMINATE_CLUSTER", "TERMINATE_JOB_FLOW")
 # What EMR's service role has to trust.
@@ -158,7 +157,7 @@ class Controller:
         document = look.cluster.document
         if role := self._roles.untrusting(document["ServiceRole"], _PRINCIPAL, document["ClusterArn"]):
             # As a user of AWS saw it: aws/aws-cdk, pull request 27736.
-            terminate(look.connection, look.cluster, look.now, "VALIDATION_ERROR", f"EMR service role {role} is invalid")
+            transitions.terminate(look.connection, look.cluster, look.now, "VALIDATION_ERROR", f"EMR service role {role} is invalid")
             return
         waits = [look.cluster.work["provisioned_at"]]
         for collection in store.collections(look.connection, look.cluster.id):
@@ -172,7 +171,7 @@ class Controller:
             if short["action"] == "TERMINATE_CLUSTER":
                 # The code is AWS's; the message could not be confirmed.
                 message = f"The {collection.role} instance fleet timed out while waiting for Spot capacity."
-                terminate(look.connection, look.cluster, look.now, "INSTANCE_FLEET_TIMEOUT", message)
+                transitions.terminate(look.connection, look.cluster, look.now, "INSTANCE_FLEET_TIMEOUT", message)
                 return
             document = collection.document
             document["TargetOnDemandCapacity"] += short["units"]
@@ -184,14 +183,14 @@ class Controller:
             return
         for collection in store.collections(look.connection, look.cluster.id):
             nodes.advance(look.connection, collection, "BOOTSTRAPPING", look.now)
-        _enter(look.cluster, "BOOTSTRAPPING", None, "Running bootstrap actions")
+        transitions.enter(look.cluster, "BOOTSTRAPPING", None, "Running bootstrap actions")
 
     # BOOTSTRAPPING: the cluster's software is set up, then its bootstrap actions run one after the other.
 
     def _bootstrapping(self, look: _Pass) -> None:
         cluster, work = look.cluster, look.cluster.work
         if "refused" in work:
-            terminate(look.connection, cluster, look.now, "VALIDATION_ERROR", work["refused"])
+            transitions.terminate(look.connection, cluster, look.now, "VALIDATION_ERROR", work["refused"])
             return
         if not work.get("prepared"):
             look.acts.append(lambda: self._once(("prepare", cluster.id), self._prepare, spec(cluster, self._runtime)))
@@ -208,13 +207,13 @@ class Controller:
             work["bootstrapped"] = number
         if work.get("failing_bootstrap"):
             message = f"On the master instance ({master}), after bootstrap actions were run Hadoop failed to launch"
-            terminate(look.connection, cluster, look.now, "BOOTSTRAP_FAILURE", message)
+            transitions.terminate(look.connection, cluster, look.now, "BOOTSTRAP_FAILURE", message)
             return
         for collection in store.collections(look.connection, cluster.id):
             nodes.advance(look.connection, collection, "RUNNING", look.now)
         cluster.document["Status"]["Timeline"]["ReadyDateTime"] = look.now
         cluster.document["MasterPublicDnsName"] = "localhost"
-        _enter(cluster, "RUNNING", None, "Running step")
+        transitions.enter(cluster, "RUNNING", None, "Running step")
 
     def _bootstrap_work(self, cluster: Cluster, action: Document, number: int, master: str) -> Work:
         script = action["ScriptBootstrapAction"]
@@ -255,7 +254,7 @@ class Controller:
             look.acts.append(self._starter(look, step_work(step)))
         if steps:
             if cluster.state != "RUNNING":
-                _enter(cluster, "RUNNING", None, "Running step")
+                transitions.enter(cluster, "RUNNING", None, "Running step")
             cluster.work.pop("idle_since", None)
         else:
             self._idle(look)
@@ -271,11 +270,11 @@ class Controller:
             # A reason code is not given after failed steps: seen on real clusters (snowplow/dataflow-runner, pull request 103).
             failed = work.get("failed_steps", 0) > 0
             message = "Steps completed with errors" if failed else "Steps completed"
-            terminate(look.connection, cluster, look.now, None if failed else "ALL_STEPS_COMPLETED", message)
+            transitions.terminate(look.connection, cluster, look.now, None if failed else "ALL_STEPS_COMPLETED", message)
             return
         if cluster.state != "WAITING":
             ready = f"Cluster ready after last step {last.lower()}." if last else "Cluster ready to run steps."
-            _enter(cluster, "WAITING", None, ready)
+            transitions.enter(cluster, "WAITING", None, ready)
             work["idle_since"] = look.now
         policy = work.get("auto_termination")
         if policy is None:
@@ -286,7 +285,9 @@ class Controller:
             look.look_again(due)
         elif not cluster.document["TerminationProtected"]:
             # Code and message of an auto-termination could not be confirmed.
-            terminate(look.connection, cluster, look.now, "ALL_STEPS_COMPLETED", "Cluster was auto-terminated after being idle.")
+            transitions.terminate(
+                look.connection, cluster, look.now, "ALL_STEPS_COMPLETED", "Cluster was auto-terminated after being idle."
+            )
 
     def _follow(self, look: _Pass, step: Step) -> None:
         cluster = look.cluster
@@ -301,7 +302,7 @@ class Controller:
                     look.acts.append(lambda: self._executor.cancel(cluster.id, step.id, force=force))
             return
         self._under_way -= {("cancel", cluster.id, step.id, how) for how in ("force", "interrupt")}
-        _finish(look.connection, step, outcome, look.now)
+        transitions.finish(look.connection, step, outcome, look.now)
         cluster.work["last_step"] = step.state
         if step.state != "FAILED":
             return
@@ -312,12 +313,12 @@ class Controller:
             return
         for other in store.active_steps(look.connection, cluster.id):
             if other.state == "PENDING":
-                cancel_pending(look.connection, other, look.now, "Job terminated")
+                transitions.cancel_pending(look.connection, other, look.now, "Job terminated")
         # "If the cluster has termination protection enabled AND auto-terminate disabled, it will not terminate."
         # (Management Guide, "Using termination protection")
         protected = cluster.document["TerminationProtected"] and cluster.work["keep_alive"]
         if action in TERMINATE and not protected:
-            terminate(look.connection, cluster, look.now, "STEP_FAILURE", "Shut down as step failed")
+            transitions.terminate(look.connection, cluster, look.now, "STEP_FAILURE", "Shut down as step failed")
 
     def _resizes(self, look: _Pass) -> None:
         for collection in store.collections(look.connection, look.cluster.id):
@@ -357,11 +358,11 @@ class Controller:
             for step in store.active_steps(connection, cluster_id):
                 outcome = outcomes.get(step.id)
                 if outcome is not None:
-                    _finish(connection, step, outcome, now)
+                    transitions.finish(connection, step, outcome, now)
                 elif step.state == "PENDING":
-                    cancel_pending(connection, step, now, "Job terminated")
+                    transitions.cancel_pending(connection, step, now, "Job terminated")
                 else:
-                    _end_step(connection, step, "INTERRUPTED", now, "Job terminated")
+                    transitions.end_step(connection, step, "INTERRUPTED", now, "Job terminated")
             cluster.work["released"] = True
             cluster.save(connection)
         self.poke(cluster_id)
@@ -452,41 +453,6 @@ def step_work(step: Step) -> Work:
     )
 
 
-def terminate(connection: sqlite3.Connection, cluster: Cluster, now: float, code: str | None, message: str) -> None:
-    """Begin to end a cluster: its waiting steps are cancelled, the others are ended by the controller. The caller saves it."""
-    _enter(cluster, "TERMINATING", code, message)
-    for step in store.active_steps(connection, cluster.id):
-        if step.state == "PENDING":
-            cancel_pending(connection, step, now, "Job terminated")
-    nodes.end_all(connection, cluster.id, now, "TERMINATING")
-
-
-def cancel_pending(connection: sqlite3.Connection, step: Step, now: float, message: str) -> None:
-    """Cancel a step that has not begun."""
-    _end_step(connection, step, "CANCELLED", now, message)
-
-
-def _end_step(connection: sqlite3.Connection, step: Step, state: str, now: float, message: str | None = None) -> None:
-    status = step.document["Status"]
-    status["State"] = state
-    status["StateChangeReason"] = {"Message": message} if message else {}
-    if "StartDateTime" in status["Timeline"]:
-        status["Timeline"]["EndDateTime"] = now
-    step.save(connection)
-
-
-def _finish(connection: sqlite3.Connection, step: Step, outcome: Outcome, now: float) -> None:
-    when = round(outcome.ended, 3) or now
-    if outcome.succeeded:
-        _end_step(connection, step, "COMPLETED", when)
-    elif outcome.cancelled:
-        _end_step(connection, step, "CANCELLED", when, "Cancelled by user")
-    else:
-        details = {"Reason": outcome.reason or "Unknown Error.", "Message": outcome.message, "LogFile": outcome.log_file}
-        step.document["Status"]["FailureDetails"] = {name: text for name, text in details.items() if text}
-        _end_step(connection, step, "FAILED", when)
-
-
 def _bootstrap_failed(look: _Pass, master: str, number: int, outcome: Outcome) -> None:
     code = outcome.exit_code if outcome.exit_code else 1
     message = f"On the master instance ({master}), bootstrap action {number} returned a non-zero return code"
@@ -497,13 +463,7 @@ def _bootstrap_failed(look: _Pass, master: str, number: int, outcome: Outcome) -
     look.cluster.document["Status"]["ErrorDetails"] = [
         {"ErrorCode": "BOOTSTRAP_FAILURE_PRIMARY_WITH_NON_ZERO_CODE", "ErrorData": [data], "ErrorMessage": outcome.message or message}
     ]
-    terminate(look.connection, look.cluster, look.now, "BOOTSTRAP_FAILURE", message)
-
-
-def _enter(cluster: Cluster, state: str, code: str | None, message: str) -> None:
-    status = cluster.document["Status"]
-    status["State"] = state
-    status["StateChangeReason"] = {**({"Code": code} if code else {}), "Message": message}
+    transitions.terminate(look.connection, look.cluster, look.now, "BOOTSTRAP_FAILURE", message)
 
 
 def _master_instance(connection: sqlite3.Connection, cluster: Cluster) -> str:

@@ -16,8 +16,8 @@ from framework.local.aws.database import Database
 from framework.local.aws.emr import store
 from framework.local.aws.emr.delays import Delays
 from framework.local.aws.emr.faults import Faults
-from framework.local.aws.emr.lifecycle import ACTIVE
 from framework.local.aws.emr.store import Cluster
+from framework.local.aws.emr.transitions import ACTIVE
 from framework.local.aws.router import ACCOUNT_ID
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from framework.local.aws.emr import lifecycle, rules, store
+from framework.local.aws.emr import rules, store, transitions
 from framework.local.aws.emr.operation import Emr, EmrOperation, find_cluster, find_job_flow, invalid, invalid_request, must_be_active
 from framework.local.aws.emr.store import Step
 
@@ -93,7 +93,7 @@ def cancel_steps(emr: Emr, request: dict[str, Any]) -> dict[str, Any]:
             if step is None:
                 answers.append({"StepId": step_id, "Status": "FAILED", "Reason": f"Step id '{step_id}' is not valid."})  # own wording
             elif step.state == "PENDING":
-                lifecycle.cancel_pending(connection, step, store.now(), "Cancelled by user")
+                transitions.cancel_pending(connection, step, store.now(), "Cancelled by user")
                 answers.append({"StepId": step_id, "Status": "SUBMITTED"})
             elif step.state in ("RUNNING", "CANCEL_PENDING"):
                 step.document["Status"]["State"] = "CANCEL_PENDING"
