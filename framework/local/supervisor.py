@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from framework.errors import ConfigError, EmrjobsError, ServiceUnavailable, nearest
-from framework.local import SERVICES, logfiles, ports, processes
+from framework.local import SERVICES, logfiles, order, ports, processes
 from framework.local.events import Deleted, Event, Progress, Ready, Starting, Stopped, Waiting
 from framework.local.service import Context, Endpoint, FindsStragglers, Launch, Service, Settings, StartsWork
 from framework.local.state import Layout, Record, Run, ServiceStatus, State
@@ -69,7 +69,7 @@ class Supervisor:
                 others that started stay up.
         """
         self.layout.create()
-        ordered = self._ordered(names, lambda name: self._service(name).needs)
+        ordered = order.by_need(names, lambda name: self._service(name).needs)
         warm: dict[str, Endpoint] = {}
         for name in ordered:
             needs = self._service(name).needs
@@ -300,7 +300,7 @@ class Supervisor:
         wanted = set(names if names is not None else self._loaders)
         for name in wanted:
             self._require(name)
-        chosen = [name for name in self._ordered(sorted(wanted), self._needs, strict=False) if name in wanted]
+        chosen = [name for name in order.by_need(sorted(wanted), self._needs, strict=False) if name in wanted]
         if not self.layout.states.is_dir():
             # Never used, or `.local` was deleted while servers ran.
             marks = {name: self.layout.mark(name) for name in chosen}
@@ -312,23 +312,7 @@ class Supervisor:
         if not chosen:
             return
         self.layout.create()
-        done = {name: threading.Event() for name in chosen}
-        # Only those that come later in the order of need: a circle must not keep anything from stopping.
-        later = {name: chosen[chosen.index(name) + 1 :] for name in chosen}
-        dependents = {name: [other for other in later[name] if name in self._needs(other)] for name in chosen}
-
-        def in_turn(name: str) -> None:
-            for other in dependents[name]:
-                done[other].wait()
-            try:
-                act(name)
-            finally:
-                done[name].set()
-
-        with ThreadPoolExecutor(max_workers=len(chosen), thread_name_prefix="local") as pool:
-            futures = [pool.submit(in_turn, name) for name in chosen]
-        for future in futures:
-            future.result()
+        order.backwards(chosen, self._needs, act)
 
     def _stop(self, name: str) -> None:
         with self._locked(name, threading.Event()):
@@ -408,27 +392,6 @@ class Supervisor:
             return self._service(name).needs
         except (EmrjobsError, ImportError):
             return ()
-
-    def _ordered(self, names: Sequence[str], needs: Callable[[str], Sequence[str]], *, strict: bool = True) -> list[str]:
-        """The names and all they need, what is needed first.
-
-        Raises:
-            ConfigError: `strict`, and services need each other in a circle.
-        """
-        ordered: list[str] = []
-
-        def visit(name: str, path: tuple[str, ...]) -> None:
-            if name in path:
-                if strict:
-                    raise ConfigError(f"local services need each other in a circle: {' -> '.join((*path, name))}")
-            elif name not in ordered:
-                for need in needs(name):
-                    visit(need, (*path, name))
-                ordered.append(name)
-
-        for name in names:
-            visit(name, ())
-        return ordered
 
     def _require(self, name: str) -> None:
         if name not in self._loaders:
