@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from hypothesis import strategies as st
 
 from framework.catalog import Column, TableInfo
 from framework.config import model
@@ -128,6 +130,17 @@ def attempt(act: Callable[[], Any]) -> Any:
         return act()
     except EmrjobsError as exc:
         return exc
+
+
+@st.composite
+def mutated(draw: st.DrawFn, text: str, pieces: Sequence[str]) -> str:
+    """A text of which some places are replaced, by one of the pieces or by any characters."""
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(text)))
+        end = min(len(text), start + draw(st.sampled_from([0, 0, 1, 6, 30])))
+        piece = draw(st.one_of(st.sampled_from(pieces), st.text(st.characters(exclude_categories=["Cs"]), max_size=4)))
+        text = text[:start] + piece + text[end:]
+    return text
 
 
 def glue_catalog(client: Any) -> GlueCatalog:

@@ -6,9 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-from builders import SQL_JOB, Project, attempt
+from builders import SQL_JOB, Project, attempt, mutated
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from framework import sqlfile
 from framework.errors import JobDefinitionError
@@ -225,14 +224,8 @@ PIECES = [
 
 
 @settings(deadline=None, max_examples=150)
-@given(data=st.data())
-def test_a_mutated_file_is_a_job_or_one_clear_error(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    text = SQL_JOB
-    for _ in range(data.draw(st.integers(1, 3))):
-        start = data.draw(st.integers(0, len(text)))
-        end = min(len(text), start + data.draw(st.sampled_from([0, 0, 1, 5, 40])))
-        piece = data.draw(st.one_of(st.sampled_from(PIECES), st.text(st.characters(exclude_categories=["Cs"]), max_size=4)))
-        text = text[:start] + piece + text[end:]
+@given(text=mutated(SQL_JOB, PIECES))
+def test_a_mutated_file_is_a_job_or_one_clear_error(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     root = tmp_path_factory.getbasetemp() / "mutated"
     root.mkdir(exist_ok=True)
     file = root / "scores.sql"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import BASE, Project, attempt
+from builders import BASE, Project, attempt, mutated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -187,14 +187,8 @@ PIECES = [
 
 
 @settings(deadline=None, max_examples=300)
-@given(data=st.data())
-def test_mutated_yaml_is_settings_or_one_clear_error(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
-    text = TEXT
-    for _ in range(data.draw(st.integers(1, 4))):
-        start = data.draw(st.integers(0, len(text)))
-        end = min(len(text), start + data.draw(st.sampled_from([0, 0, 1, 6, 30])))
-        piece = data.draw(st.one_of(st.sampled_from(PIECES), st.text(st.characters(exclude_categories=["Cs"]), max_size=4)))
-        text = text[:start] + piece + text[end:]
+@given(text=mutated(TEXT, PIECES))
+def test_mutated_yaml_is_settings_or_one_clear_error(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     root = tmp_path_factory.getbasetemp() / "mutated-yaml"
     (root / "configs" / "env").mkdir(parents=True, exist_ok=True)
     (root / "configs" / "base.yaml").write_text(text, encoding="utf-8", newline="")
