@@ -164,8 +164,9 @@ class DatabaseTable:
             made = [f"{self._quoted(name)} {kind} NULL" for name, kind in kinds.items()]
             if marker:
                 made.append(f"{self._quoted(marker)} boolean")
-            told = {"table": target.table, "slot": self._keys.slot, "run": self._keys.run_id}
-            self._dialect.make_stage(cursor, self._stage, ", ".join(made), told)
+            cursor.execute(self._dialect.clock)
+            told = {"table": target.table, "slot": self._keys.slot, "run": self._keys.run_id, "staged": str(cursor.fetchone()[0])}
+            self._dialect.make_stage(cursor, self._stage, ", ".join(made), json.dumps({"emrjobs": told}))
         return tuple(target.columns[name].name if name in target.columns else name for name in given)
 
     def staged(self) -> int:

@@ -68,6 +68,7 @@ class Dialect(Protocol):
         same: compares two values, of which null equals null.
         once: what an INSERT ends with that does nothing where the key is there.
         publications: columns of the table of publications.
+        clock: a query of the time in UTC, as `2024-01-31T23:59:59`.
     """
 
     kind: str
@@ -77,6 +78,7 @@ class Dialect(Protocol):
     same: str
     once: str
     publications: str
+    clock: str
 
     def describe(self, cursor: Any, table: str, name: str) -> Target:
         """The table, without columns when there is none.
@@ -101,8 +103,8 @@ class Dialect(Protocol):
     def lock(self, cursor: Any, name: str) -> None:
         """Wait for others that make a table of that name, where the database does not see to it by itself."""
 
-    def make_stage(self, cursor: Any, stage: str, columns: str, told: Mapping[str, str]) -> None:
-        """Make a staged table, with what is told of it and the time, by the database's clock, as its comment."""
+    def make_stage(self, cursor: Any, stage: str, columns: str, comment: str) -> None:
+        """Make a staged table."""
 
     def stages(self, cursor: Any, schema: str) -> Sequence[tuple[str, str, int]]:
         """Name, comment and size in bytes of each staged table."""

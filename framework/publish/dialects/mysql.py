@@ -6,9 +6,8 @@ first run makes its table before the transaction that fills it, and a staged tab
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from framework.catalog import Column
@@ -89,6 +88,7 @@ class MySql:
         "target varchar(64) NOT NULL, publication varchar(255) NOT NULL, run_id varchar(255) NOT NULL, published_rows bigint NOT NULL, "
         "published_at timestamp(6) NOT NULL DEFAULT current_timestamp(6), PRIMARY KEY (target, publication)"
     )
+    clock = "SELECT date_format(utc_timestamp(), '%Y-%m-%dT%H:%i:%s')"
 
     def describe(self, cursor: Any, table: str, name: str) -> Target:
         cursor.execute("SELECT database()")
@@ -155,9 +155,7 @@ class MySql:
     def lock(self, cursor: Any, name: str) -> None:
         """CREATE TABLE IF NOT EXISTS waits by itself."""
 
-    def make_stage(self, cursor: Any, stage: str, columns: str, told: Mapping[str, str]) -> None:
-        cursor.execute("SELECT date_format(utc_timestamp(), '%%Y-%%m-%%dT%%H:%%i:%%s')", [])
-        comment = json.dumps({"emrjobs": {**told, "staged": str(cursor.fetchone()[0])}})
+    def make_stage(self, cursor: Any, stage: str, columns: str, comment: str) -> None:
         cursor.execute(f"CREATE TABLE {stage} ({columns}) ENGINE = InnoDB COMMENT = {splits.text(comment, self.kind)}")
 
     def stages(self, cursor: Any, schema: str) -> Sequence[tuple[str, str, int]]:

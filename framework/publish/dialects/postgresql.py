@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from framework.catalog import Column
@@ -72,6 +71,7 @@ class PostgreSql:
         "target text, publication text, run_id text NOT NULL, published_rows bigint NOT NULL, "
         "published_at timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (target, publication)"
     )
+    clock = "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS')"
 
     def describe(self, cursor: Any, table: str, name: str) -> Target:
         cursor.execute(_WHERE, [table])
@@ -125,9 +125,7 @@ class PostgreSql:
     def lock(self, cursor: Any, name: str) -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [name])
 
-    def make_stage(self, cursor: Any, stage: str, columns: str, told: Mapping[str, str]) -> None:
-        cursor.execute("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS')")
-        comment = json.dumps({"emrjobs": {**told, "staged": str(cursor.fetchone()[0])}})
+    def make_stage(self, cursor: Any, stage: str, columns: str, comment: str) -> None:
         cursor.execute(f"CREATE TABLE {stage} ({columns})")
         cursor.execute(f"COMMENT ON TABLE {stage} IS {splits.text(comment, self.kind)}")
 
