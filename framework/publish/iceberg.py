@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from framework.catalog import Catalog, Column, TableInfo
@@ -64,6 +66,7 @@ class IcebergArea:
         self._written: Any = None
         self._schema: Any = None
         self._staged: Staged | None = None
+        self._list: Callable[[], _Files]
         self._listing: Future[_Files] | None = None
         # Looked up while the inputs are.
         self._loading: Future[Any] | None = beside(spark, self._table) if existing else None
@@ -174,7 +177,7 @@ class IcebergArea:
         current = table.currentSnapshot()
         parent = current.parentId()
         previous = None if parent is None else str(parent)
-        return Published(self._name, staged.rows, self._files().partitions, _snapshot_id(current), previous)
+        return Published(self._name, staged.rows, self._partitions(), _snapshot_id(current), previous)
 
     def _restage(self) -> None:
         rows = self.read()
@@ -230,7 +233,7 @@ class IcebergArea:
             raise
         # Only the name goes: the registered table owns the files now.
         self._catalog.drop(self._stage_name)
-        return Published(self._name, staged.rows, self._files().partitions, _snapshot_id(table.currentSnapshot()), None)
+        return Published(self._name, staged.rows, self._partitions(), _snapshot_id(table.currentSnapshot()), None)
 
     # Both
 
@@ -247,24 +250,40 @@ class IcebergArea:
 
     def _describe(self, table: Any, snapshot: Any) -> Staged:
         """What a snapshot added. Its files are looked up meanwhile: that takes as long as the commit that publishes them."""
-        self._listing = beside(self._spark, lambda: self._list(table, snapshot))
+        self._list = partial(_files_of, table, snapshot)
+        self._listing = beside(self._spark, self._list)
         return Staged(int(snapshot.summary().get("added-records") or 0), str(table.location()))
 
-    def _list(self, table: Any, snapshot: Any) -> _Files:
-        specs = table.specs()
-        locations, partitions, file_format = [], set(), "parquet"
-        found = snapshot.addedDataFiles(table.io()).iterator()
-        # Not by `for`, which ends with an exception of Java: PySpark takes sixty calls to make one of Python's of it.
-        while found.hasNext():
-            data_file = found.next()
-            locations.append(normalise(str(data_file.location())))
-            file_format = str(data_file.format().name()).lower()
-            if path := specs.get(data_file.specId()).partitionToPath(data_file.partition()):
-                partitions.add(str(path))
-        return _Files(locations, file_format, tuple(sorted(partitions)))
-
     def _files(self) -> _Files:
-        return self._listing.result() if self._listing else _Files([], "parquet", ())
+        if self._listing is None:
+            return _Files([], "parquet", ())
+        try:
+            return self._listing.result()
+        except Exception:  # S3 was away, or asked to slow down, for longer than its client is patient
+            return self._list()
+
+    def _partitions(self) -> tuple[str, ...]:
+        """Those that were published. Readers see them by now: a run does not fail because they cannot be listed."""
+        try:
+            return self._files().partitions
+        except Exception as exc:
+            _log.warning("the partitions that were published to %s cannot be listed: %s", self._name, java_error(exc)[1])
+            return ()
+
+
+def _files_of(table: Any, snapshot: Any) -> _Files:
+    """What a snapshot added."""
+    specs = table.specs()
+    locations, partitions, file_format = [], set(), "parquet"
+    found = snapshot.addedDataFiles(table.io()).iterator()
+    # Not by `for`, which ends with an exception of Java: PySpark takes sixty calls to make one of Python's of it.
+    while found.hasNext():
+        data_file = found.next()
+        locations.append(normalise(str(data_file.location())))
+        file_format = str(data_file.format().name()).lower()
+        if path := specs.get(data_file.specId()).partitionToPath(data_file.partition()):
+            partitions.add(str(path))
+    return _Files(locations, file_format, tuple(sorted(partitions)))
 
 
 def load(spark: SparkSession, name: str) -> Any:

@@ -37,6 +37,7 @@ _NO_TABLE = ("42P01", "42S02")  # PostgreSQL, MySQL
 _MYSQL_DENIED = re.compile(r"command denied to user|^Access denied for user")
 _UNREACHABLE = ("ConnectException", "NoRouteToHostException", "ConnectTimeoutException", "BlockMissingException", "UnknownHostException")
 _NO_ANSWER = ("ConnectException", "SocketException", "SocketTimeoutException", "UnknownHostException", "NoHttpResponseException")  # of Java
+_UNWELL = re.compile(r"\(Service: [\w ]+[,;] Status Code: 5\d\d\b")  # in what the AWS SDKs for Java say, when they have tried in vain
 _NOT_A_FILE_OF_ITS_FORMAT = ("is not a Parquet file", "Malformed ORC file", "Not an Avro data file", "Not a data file")
 
 
@@ -119,16 +120,20 @@ def explain_other(exc: Exception, spark: SparkSession, where: str) -> EmrjobsErr
     if not _answers(spark):
         return _stopped(where)
     chain = causes(exc, spark._jvm)
-    return _refused(chain, where) or _unreachable(chain[-1], where)
+    return _refused(chain, where) or _unreachable(chain, where)
 
 
-def _unreachable(cause: Cause, where: str) -> ServiceUnavailable | None:
-    """S3 or the catalog is not there, or went away in the middle of an answer."""
-    if cause.kind not in _NO_ANSWER:
-        return None
-    return ServiceUnavailable(
-        f"S3 or the catalog does not answer: {cause.sentence}", where=where, fix="check that both can be reached, then run the job again"
-    )
+def _unreachable(chain: Sequence[Cause], where: str) -> ServiceUnavailable | None:
+    """S3 or the catalog is not there, went away in the middle of an answer, or says for too long that it cannot serve (SlowDown)."""
+    if chain[-1].kind in _NO_ANSWER:
+        return ServiceUnavailable(
+            f"S3 or the catalog does not answer: {chain[-1].sentence}",
+            where=where,
+            fix="check that both can be reached, then run the job again",
+        )
+    if said := next((cause for cause in chain if _UNWELL.search(cause.message)), None):
+        return ServiceUnavailable(f"S3 or the catalog cannot serve: {said.sentence}", where=where, fix="run the job again, later")
+    return None
 
 
 def _refused(chain: Sequence[Cause], where: str) -> AccessRefused | None:
