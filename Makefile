@@ -112,7 +112,7 @@ format: $(READY) ## Format the code
 bench: $(READY) ## Measure, and write benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
 
-crash-matrix: $(READY) ## Run the whole crash matrix, and write its counts to benchmarks/RESULTS.md (half an hour)
+crash-matrix: $(READY) ## Run the whole crash matrix, and write its counts to benchmarks/RESULTS.md (ten minutes)
 	$(BIN)/python -m benchmarks crashes --rounds 1
 
 clean: ## Stop the services, remove .venv and .local
