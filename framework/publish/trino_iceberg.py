@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from functools import cached_property
@@ -131,7 +131,7 @@ class TrinoIcebergArea:
         try:
             yield
         except Exception as exc:
-            _log.warning("%s stays for a vacuum: %s", self._stage_name, exc)
+            _log.warning("something of %s stays: %s", self._stage_name, exc)
 
     def _clear(self) -> None:
         """Remove what this run, or an earlier attempt of it, staged; what the table has of it stays."""
@@ -159,9 +159,12 @@ class TrinoIcebergArea:
             gone += [file.file_path for file in data_files(stage)]
         gone += [one.statistics_path for one in stage.metadata.statistics]
         self._catalog.drop(self._stage_name)
+        self._delete(gone)
+
+    def _delete(self, uris: Iterable[str]) -> None:
         # Not by pyarrow, which leaves a marker for each folder behind.
         s3 = self._aws.client("s3")
-        for bucket, key in map(split_s3, map(normalise, gone)):
+        for bucket, key in map(split_s3, map(normalise, uris)):
             s3.delete_object(Bucket=bucket, Key=key)
 
     # A table that exists
@@ -313,6 +316,9 @@ class TrinoIcebergArea:
             self._lake.register_table(self._name, location)
         except TableAlreadyExistsError as exc:
             target = self._target()
+            if target.metadata.table_uuid != stage.metadata.table_uuid:  # else it was heard the first time
+                with self._afterwards():
+                    self._delete([location])
             if stage.schema() == target.schema() and stage.spec() == target.spec():
                 return None
             raise PublishConflict(f"table {self._name} was created by another run meanwhile", fix="run the job again") from exc

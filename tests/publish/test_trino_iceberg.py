@@ -87,6 +87,17 @@ def test_a_first_run_that_is_killed_and_made_again_appends_once(lake: Lake, stag
     assert [info.name for info in Names(lake).tables()] == [NAME]
 
 
+def test_of_two_first_runs_the_slower_leaves_nothing_but_its_rows(lake: Lake, staged: Any) -> None:
+    faster, slower = staged(OLD, "aaaaaa"), staged(NEW, "bbbbbb")
+    faster.publish()
+    slower.publish()
+    assert lake.rows(NAME) == [*OLD, *NEW]
+    table = lake.tables.load_table(NAME)
+    beside = {uri for uri in lake.objects if not uri.startswith(f"{table.location()}/")}
+    # The rows of the slower one stay where they were written.
+    assert beside == {task.file.file_path for task in table.scan(row_filter="day = 'tue'").plan_files()}
+
+
 def test_a_run_that_was_rolled_back_can_be_published_again(lake: Lake, staged: Any) -> None:
     staged(OLD, "aaaaaa").publish()
     done = staged(NEW, "bbbbbb").publish()
