@@ -37,23 +37,28 @@ def is_loaded(seeding: Seeding) -> bool:
 
 def load(seeding: Seeding) -> list[Loaded]:
     """Each index is made anew; what says its version comes last."""
-    what, loaded = "documents to OpenSearch", []
+    what, loaded, done = "documents to OpenSearch", [], 0
+    documents = {index: dict(_documents(seeding, index)) for index in _MAPPINGS}
+    bulks = {
+        index: "".join(f"{json.dumps({'index': {'_id': key}})}\n{json.dumps(body)}\n" for key, body in one.items())
+        for index, one in documents.items()
+    }
+    total = sum(map(len, bulks.values()))
     with explained("load the sample documents"):
-        for done, (index, fields) in enumerate(_MAPPINGS.items()):
+        for index, fields in _MAPPINGS.items():
             began = time.monotonic()
-            seeding.tell(what, done, len(_MAPPINGS))
-            documents = list(_documents(seeding, index))
+            seeding.tell(what, done, total)
             _call(seeding, "DELETE", f"/{index}?ignore_unavailable=true")
             # One node holds no replicas, and would stay yellow with any.
             settings = {"number_of_shards": 1, "number_of_replicas": 0}
             _call(seeding, "PUT", f"/{index}", {"settings": settings, "mappings": {"properties": fields}})
-            lines = "".join(f"{json.dumps({'index': {'_id': key}})}\n{json.dumps(body)}\n" for key, body in documents)
-            answer = _call(seeding, "POST", f"/{index}/_bulk?refresh=true", lines)
+            answer = _call(seeding, "POST", f"/{index}/_bulk?refresh=true", bulks[index])
             if answer["errors"]:
                 raise OSError(f"OpenSearch refused documents of {index}")
             _call(seeding, "PUT", f"/{index}/_mapping", {"_meta": {"emrjobs_sample": seeding.version}})
-            loaded.append(Loaded(f"opensearch.{index}", f"/{index}", len(documents), len(lines), time.monotonic() - began))
-        seeding.tell(what, len(_MAPPINGS), len(_MAPPINGS))
+            loaded.append(Loaded(f"opensearch.{index}", f"/{index}", len(documents[index]), len(bulks[index]), time.monotonic() - began))
+            done += len(bulks[index])
+        seeding.tell(what, total, total)
     return loaded
 
 
