@@ -133,11 +133,11 @@ def attempt(act: Callable[[], Any]) -> Any:
 
 
 @st.composite
-def mutated(draw: st.DrawFn, text: str, pieces: Sequence[str]) -> str:
-    """A text of which some places are replaced, by one of the pieces or by any characters."""
+def mutated(draw: st.DrawFn, text: str, pieces: Sequence[str], *, longest: int) -> str:
+    """A text of which some places, of at most so many characters, are replaced by one of the pieces or by any characters."""
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(text)))
-        end = min(len(text), start + draw(st.sampled_from([0, 0, 1, 6, 30])))
+        end = min(len(text), start + draw(st.sampled_from([0, 0, 1, 6, longest])))
         piece = draw(st.one_of(st.sampled_from(pieces), st.text(st.characters(exclude_categories=["Cs"]), max_size=4)))
         text = text[:start] + piece + text[end:]
     return text

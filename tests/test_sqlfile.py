@@ -224,7 +224,7 @@ PIECES = [
 
 
 @settings(deadline=None, max_examples=150)
-@given(text=mutated(SQL_JOB, PIECES))
+@given(text=mutated(SQL_JOB, PIECES, longest=40))
 def test_a_mutated_file_is_a_job_or_one_clear_error(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     root = tmp_path_factory.getbasetemp() / "mutated"
     root.mkdir(exist_ok=True)

@@ -187,7 +187,7 @@ PIECES = [
 
 
 @settings(deadline=None, max_examples=300)
-@given(text=mutated(TEXT, PIECES))
+@given(text=mutated(TEXT, PIECES, longest=30))
 def test_mutated_yaml_is_settings_or_one_clear_error(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     root = tmp_path_factory.getbasetemp() / "mutated-yaml"
     (root / "configs" / "env").mkdir(parents=True, exist_ok=True)
