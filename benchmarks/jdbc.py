@@ -16,7 +16,7 @@ from framework.engines.spark import conf
 from framework.engines.spark.databases import Databases
 from framework.local.target import open_platform
 from framework.platform import Platform
-from framework.sources import jdbc
+from framework.sources import jdbc, postgresql
 
 ROOT = FilePath(__file__).parents[1]
 ROWS = 5_000_000
@@ -98,17 +98,8 @@ def _contenders(spark: Any, platform: Platform, table: str) -> dict[str, Callabl
 
 @contextmanager
 def _tables(platform: Platform) -> Iterator[None]:
-    import psycopg
-
-    entry, text = platform.settings.connections["airline_ops"], platform.resolver.text
-    with psycopg.connect(
-        host=text(entry.host),
-        port=text(entry.port),
-        user=text(entry.user),
-        password=text(entry.password or ""),
-        dbname=entry.database,
-        autocommit=True,
-    ) as connection:
+    with postgresql.connect(platform.open_connection("airline_ops")) as connection:
+        connection.autocommit = True
         for name, query in TABLES.items():
             connection.execute(f"drop table if exists {name}")  # type: ignore[call-overload]
             connection.execute(f"create table {name} as {query}")  # type: ignore[call-overload]
